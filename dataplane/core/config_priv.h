@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* Typed readers of JSON objects, driven by tables of fields. config_parse.c; control thread. */
+#ifndef FF_CORE_CONFIG_PRIV_H
+#define FF_CORE_CONFIG_PRIV_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+#define FF_JSON_PATH 160u
+
+/* Where faults go; each is counted, none stops the reading. */
+struct ff_parse {
+	FILE *err;
+	unsigned faults;
+};
+
+/* "path: text" */
+void ff_parse_fault(struct ff_parse *p, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+enum ff_field_type {
+	FF_FIELD_U32,     /* min..max */
+	FF_FIELD_U64,
+	FF_FIELD_INT,
+	FF_FIELD_NAME,    /* char[FF_ID_LEN]: an identifier */
+	FF_FIELD_STRING,  /* char[size]: no control characters, not empty */
+	FF_FIELD_ENUM,    /* int-sized enum: index in names */
+	FF_FIELD_CUSTOM,  /* fn reads it */
+};
+
+struct ff_field {
+	const char *key;
+	enum ff_field_type type;
+	size_t off;                /* in the struct that the object fills */
+	size_t size;               /* FF_FIELD_STRING */
+	uint64_t min, max;
+	const char *const *names;  /* FF_FIELD_ENUM, NULL at the end */
+	void (*fn)(struct ff_parse *p, json_t *value, const char *path, void *base);
+};
+
+/* Reads obj into base. Unknown keys are faults, but for "$comment" and "$schema". */
+void ff_parse_object(struct ff_parse *p, json_t *obj, const char *path,
+		     const struct ff_field *fields, unsigned num_fields, void *base);
+/* A single value, such as an array's element. */
+void ff_parse_value(struct ff_parse *p, json_t *value, const char *path, const struct ff_field *f,
+		    void *base);
+/* "parent[i]" and "parent.key" ("key" when parent is empty). */
+void ff_path_index(char out[FF_JSON_PATH], const char *parent, size_t index);
+void ff_path_key(char out[FF_JSON_PATH], const char *parent, const char *key);
+/* For messages: "a string", "an object". */
+const char *ff_json_type_name(const json_t *value);
+
+/* config_container.c */
+void ff_parse_container(struct ff_parse *p, json_t *value, const char *path,
+			struct ff_container_conf *c);
+void ff_parse_limits(struct ff_parse *p, json_t *value, const char *path, struct ff_limits *l);
+/* Duplicate ids, and addresses twice in one tenant. */
+void ff_check_containers(struct ff_parse *p, const struct ff_container_conf *c, unsigned n);
+
+#endif

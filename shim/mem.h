@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory registration, the program's side: makes ranges shareable with the router (design.md 6). */
+#ifndef FF_SHIM_MEM_H
+#define FF_SHIM_MEM_H
+
+#include <stddef.h>
+
+/*
+ * Before REG_MR and REREG_MR go to the router: turns the private anonymous pages of
+ * [addr, addr + len), whole pages, into a mapping of a sealed memfd, in place; no write of any
+ * thread is lost. Ranges that cannot be turned (stacks, file mappings, ...) are left alone: the
+ * router reaches them by process_vm. FREEFLOW_MR=auto|convert|process_vm: process_vm converts
+ * nothing. Never fails towards the caller. Any thread; serialised inside.
+ */
+void ff_mem_prepare(void *addr, size_t len);
+
+/* Lazy: the first call installs the SIGSEGV guard and the fork handlers. */
+
+#endif

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The child's share of converted memory: before clone the forking thread copies it into private
+ * memory, of which the child gets a copy-on-write copy as of any other, and puts it in place of
+ * the shared mappings. Under ff_mem.lock; no libc.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mem_priv.h"
+#include "mem_snapshot.h"
+
+#define CHUNK_PAGES 4096u
+
+struct piece {
+	uint64_t start, end;
+	uint8_t *copy;        /* NULL: not for children */
+	int prot;             /* the program's */
+	bool hold;            /* writers can be held off: no stack in it */
+	enum ff_hold_way way;
+};
+
+struct ff_snapshot {
+	size_t bytes; /* of this mapping */
+	size_t count, cap;
+	bool holding;
+	struct piece pieces[];
+};
+
+static unsigned char resident[CHUNK_PAGES];
+
+static size_t
+snapshot_cap(size_t bytes)
+{
+	return (bytes - sizeof(struct ff_snapshot)) / sizeof(struct piece);
+}
+
+static struct ff_snapshot *
+snapshot_new(void)
+{
+	size_t bytes = 4 * FF_PAGE;
+	struct ff_snapshot *s = ff_sys_mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (ff_sys_bad(s))
+		return NULL;
+	s->bytes = bytes;
+	s->cap = snapshot_cap(bytes);
+	return s;
+}
+
+static int
+snapshot_add(struct ff_snapshot **sp, uint64_t start, uint64_t end, int prot, bool hold)
+{
+	struct ff_snapshot *s = *sp;
+
+	if (s->count == s->cap) {
+		s = ff_sys_mremap(s, s->bytes, s->bytes * 2, MREMAP_MAYMOVE, NULL);
+		if (ff_sys_bad(s))
+			return -ENOMEM;
+		s->bytes *= 2;
+		s->cap = snapshot_cap(s->bytes);
+		*sp = s;
+	}
+	s->pieces[s->count++] = (struct piece){
+		.start = start, .end = end, .prot = prot, .hold = hold,
+	};
+	return 0;
+}
+
+static int
+snapshot_mapping(struct ff_snapshot **sp, const struct ff_vma *v)
+{
+	int prot = (v->r ? PROT_READ : 0) | (v->w ? PROT_WRITE : 0) | (v->x ? PROT_EXEC : 0);
+	struct ff_stacks_range keep;
+	uint64_t at = v->start;
+	int rc = 0;
+
+	while (rc == 0 && ff_stacks_next(v, at, v->end, &keep)) {
+		if (keep.start > at)
+			rc = snapshot_add(sp, at, keep.start, prot, true);
+		if (rc == 0)
+			rc = snapshot_add(sp, keep.start > at ? keep.start : at, keep.end, prot,
+					  false);
+		at = keep.end;
+	}
+	if (rc == 0 && at < v->end)
+		rc = snapshot_add(sp, at, v->end, prot, true);
+	return rc;
+}
+
+static int
+snapshot_list(struct ff_snapshot **sp)
+{
+	bool smaps = atomic_load(&ff_mem.dontfork) && ff_smaps_open() == 0;
+	struct ff_maps *m = &ff_mem.maps;
+	struct ff_vma v = { .end = 0 };
+	int rc;
+
+	rc = ff_maps_open(m, AT_FDCWD, "/proc/self/maps");
+	if (rc == 0) {
+		m->text = true; /* all of them: fewer system calls than one each */
+		while ((rc = ff_maps_find(m, v.end, &v)) == 0) {
+			if (v.name != FF_VMA_CONVERTED || !v.shared ||
+			    (smaps && ff_smaps_dontfork(v.start)))
+				continue;
+			rc = snapshot_mapping(sp, &v);
+			if (rc)
+				break;
+		}
+		ff_maps_close(m);
+	}
+	if (smaps)
+		ff_smaps_close();
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static void
+piece_copy(const struct piece *p, bool holes)
+{
+	size_t total = (p->end - p->start) / FF_PAGE, done, n, i, first;
+	const uint8_t *from = (const uint8_t *)p->start;
+
+	for (done = 0; done < total; done += n) {
+		n = total - done < CHUNK_PAGES ? total - done : CHUNK_PAGES;
+		if (!holes || ff_sys(SYS_mincore, from + done * FF_PAGE, n * FF_PAGE, resident, 0,
+				     0, 0) < 0)
+			memset(resident, 1, n);
+		for (i = 0; i < n;) {
+			if (!(resident[i] & 1)) {
+				i++;
+				continue;
+			}
+			for (first = i; i < n && (resident[i] & 1); i++)
+				;
+			memcpy(p->copy + (done + first) * FF_PAGE, from + (done + first) * FF_PAGE,
+			       (i - first) * FF_PAGE);
+		}
+	}
+}
+
+static int
+piece_take(struct piece *p, bool hold, bool holes)
+{
+	size_t len = p->end - p->start;
+
+	p->copy = ff_sys_mmap(NULL, len, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (ff_sys_bad(p->copy)) {
+		p->copy = NULL;
+		return -ENOMEM;
+	}
+	if (hold && p->hold && (p->prot & PROT_WRITE) && (p->prot & PROT_READ))
+		p->way = ff_hold_range((void *)p->start, len);
+	if (!(p->prot & PROT_READ) && ff_sys_mprotect((void *)p->start, len, PROT_READ) < 0)
+		return -ENOMEM;
+	piece_copy(p, holes);
+	if (!(p->prot & PROT_READ))
+		ff_sys_mprotect((void *)p->start, len, p->prot);
+	return 0;
+}
+
+int
+ff_snapshot_take(struct ff_snapshot **out, bool hold)
+{
+	struct ff_snapshot *s = snapshot_new();
+	bool holes;
+	size_t i;
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	rc = snapshot_list(&s);
+	if (rc) {
+		ff_sys_munmap(s, s->bytes);
+		return -ENOMEM;
+	}
+	/* A page that mincore() does not see has no contents, unless it may be in swap. */
+	holes = !ff_mem_swapping();
+	if (hold) {
+		ff_hold_begin();
+		s->holding = true;
+	}
+	for (i = 0; i < s->count && rc == 0; i++)
+		rc = piece_take(&s->pieces[i], hold, holes);
+	if (rc) {
+		ff_snapshot_drop(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+void
+ff_snapshot_drop(struct ff_snapshot *s)
+{
+	size_t i;
+
+	for (i = 0; i < s->count; i++) {
+		struct piece *p = &s->pieces[i];
+
+		if (p->way != FF_HOLD_NONE)
+			ff_hold_release(p->way, (void *)p->start, p->end - p->start, false);
+		if (p->copy)
+			ff_sys_munmap(p->copy, p->end - p->start);
+	}
+	if (s->holding)
+		ff_hold_end();
+	ff_sys_munmap(s, s->bytes);
+}
+
+void
+ff_snapshot_install(struct ff_snapshot *s)
+{
+	size_t i, len;
+
+	for (i = 0; i < s->count; i++) {
+		struct piece *p = &s->pieces[i];
+
+		len = p->end - p->start;
+		if (p->prot != (PROT_READ | PROT_WRITE))
+			ff_sys_mprotect(p->copy, len, p->prot);
+		/*
+		 * The child must never go on with memory that its parent writes to. There is no one
+		 * to tell: the parent sees a child that was killed.
+		 */
+		if (ff_sys_bad(ff_sys_mremap(p->copy, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+					     (void *)p->start)))
+			ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
+	}
+	if (s->holding)
+		ff_hold_child();
+	ff_sys_munmap(s, s->bytes);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The libc entries that the shim hooks or calls past its hooks: the one table of them. Usable at
+ * any time: until ff_real_init() has run (constructor), what has a system call of its own goes
+ * straight to it, the rest is NULL. Constant afterwards.
+ * A hook calls ff_real.name(...), never the libc symbol itself; where the entry may be NULL
+ * before the constructor (fopen, opendir, ..., fork, signals), FF_REAL(name)(...).
+ */
+#ifndef FF_SHIM_REAL_H
+#define FF_SHIM_REAL_H
+
+#include <dirent.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* A hook: the only symbols that the library exports. */
+#define FF_HOOK __attribute__((visibility("default")))
+
+typedef int (*ff_dirent_filter)(const struct dirent *);
+typedef int (*ff_dirent_compar)(const struct dirent **, const struct dirent **);
+
+/* X(return type, name, parameter list) */
+#define FF_REAL_LIST(X)                                                                            \
+	X(ssize_t, read, (int, void *, size_t))                                                    \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                        \
+	X(ssize_t, pread, (int, void *, size_t, off_t))                                            \
+	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                        \
+	X(ssize_t, preadv, (int, const struct iovec *, int, off_t))                                \
+	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                            \
+	X(ssize_t, recv, (int, void *, size_t, int))                                               \
+	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))           \
+	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                           \
+	X(int, poll, (struct pollfd *, nfds_t, int))                                               \
+	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                  \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))               \
+	X(ssize_t, __read_chk, (int, void *, size_t, size_t))                                      \
+	X(ssize_t, __pread_chk, (int, void *, size_t, off_t, size_t))                              \
+	X(ssize_t, __pread64_chk, (int, void *, size_t, off64_t, size_t))                          \
+	X(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))                                 \
+	X(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *)) \
+	X(int, __poll_chk, (struct pollfd *, nfds_t, int, size_t))                                 \
+	X(ssize_t, write, (int, const void *, size_t))                                             \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                       \
+	X(int, close, (int))                                                                       \
+	X(int, close_range, (unsigned int, unsigned int, int))                                     \
+	X(int, dup, (int))                                                                         \
+	X(int, dup2, (int, int))                                                                   \
+	X(int, dup3, (int, int, int))                                                              \
+	X(int, fcntl, (int, int, ...))                                                             \
+	X(int, socket, (int, int, int))                                                            \
+	X(int, ioctl, (int, unsigned long, ...))                                                   \
+	X(int, open, (const char *, int, ...))                                                     \
+	X(int, openat, (int, const char *, int, ...))                                              \
+	X(int, stat, (const char *, struct stat *))                                                \
+	X(int, lstat, (const char *, struct stat *))                                               \
+	X(int, fstat, (int, struct stat *))                                                        \
+	X(int, fstatat, (int, const char *, struct stat *, int))                                   \
+	X(int, statx, (int, const char *, int, unsigned int, struct statx *))                      \
+	X(int, access, (const char *, int))                                                        \
+	X(int, faccessat, (int, const char *, int, int))                                           \
+	X(ssize_t, readlink, (const char *, char *, size_t))                                       \
+	X(ssize_t, readlinkat, (int, const char *, char *, size_t))                                \
+	X(FILE *, fopen, (const char *, const char *))                                             \
+	X(DIR *, opendir, (const char *))                                                          \
+	X(int, scandir, (const char *, struct dirent ***, ff_dirent_filter, ff_dirent_compar))     \
+	X(char *, realpath, (const char *, char *))                                                \
+	X(void *, mmap, (void *, size_t, int, int, int, off_t))                                    \
+	X(int, munmap, (void *, size_t))                                                           \
+	X(void *, mremap, (void *, size_t, size_t, int, ...))                                      \
+	X(int, madvise, (void *, size_t, int))                                                     \
+	X(pid_t, fork, (void))                                                                     \
+	X(pid_t, _Fork, (void))                                                                    \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                 \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                     \
+	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                   \
+	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))
+
+struct ff_real {
+#define X(ret, name, params) ret(*name) params;
+	FF_REAL_LIST(X)
+#undef X
+};
+
+extern struct ff_real ff_real;
+/* Idempotent, any thread; does nothing when dlsym() itself came back here. */
+void ff_real_init(void);
+
+#define FF_REAL(name)                                                                              \
+	(__builtin_expect(ff_real.name != NULL, 1) ? ff_real.name : (ff_real_init(), ff_real.name))
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* Addresses of a network namespace, followed as they change. Needs CAP_SYS_ADMIN and ip(8). */
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+#define SKIP 77 /* what meson takes for a skipped test */
+
+static char ns_path[64];
+static pid_t holder;
+
+/* A process that holds a new network namespace with one veth pair. False: not allowed. */
+static bool
+namespace_make(void)
+{
+	int ready[2];
+	char ok = 0;
+
+	if (pipe(ready))
+		return false;
+	holder = fork();
+	if (!holder) {
+		ok = !unshare(CLONE_NEWNET) &&
+		     !system("ip link add eth0 type veth peer name peer0 && ip link set peer0 up "
+			     "&& ip link set eth0 up && ip link set lo up");
+		if (write(ready[1], &ok, 1) != 1)
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	if (read(ready[0], &ok, 1) != 1)
+		ok = 0;
+	close(ready[0]);
+	close(ready[1]);
+	snprintf(ns_path, sizeof(ns_path), "/proc/%d/ns/net", (int)holder);
+	return ok;
+}
+
+static void
+in_namespace(const char *ip_args)
+{
+	char cmd[256];
+
+	snprintf(cmd, sizeof(cmd), "nsenter --net=%s ip %s", ns_path, ip_args);
+	CU_ASSERT_EQUAL(system(cmd), 0);
+}
+
+/* Waits until slot shows text (NULL: empty) in the view of /sys. */
+static bool
+slot_is(const char *id, unsigned slot, const char *text)
+{
+	struct addr a = {0};
+	char name[96], want[41], got[41];
+
+	if (text && addr_parse(text, &a))
+		return false;
+	for (unsigned i = 0; i < 8; i++)
+		snprintf(want + i * 5, 6, "%02x%02x%s", a.raw[2 * i], a.raw[2 * i + 1],
+			 i < 7 ? ":" : "");
+	snprintf(name, sizeof(name), "sys/class/infiniband/rxe0/ports/1/gids/%u", slot);
+	for (unsigned i = 0; i < 1000; i++) {
+		FILE *f = fopen(harness_path(id, name), "r");
+		bool same = f && fscanf(f, "%40s", got) == 1 && !strcmp(got, want);
+
+		if (f)
+			fclose(f);
+		if (same)
+			return true;
+		usleep(10000);
+	}
+	printf(" slot %u is %s, not %s\n", slot, got, want);
+	return false;
+}
+
+static void
+add(void *arg)
+{
+	struct ff_container_conf conf = {.id = "n", .tenant = "t"};
+	char err[256] = "";
+
+	snprintf(conf.netns, sizeof(conf.netns), "%s", ns_path);
+	*(int *)arg = ff_container_add(&conf, err, sizeof(err));
+	CU_ASSERT_STRING_EQUAL(err, "");
+}
+
+static void
+test_follow(void)
+{
+	struct ff_container *c;
+	uint32_t gen;
+	int rc = -1;
+
+	in_namespace("address add 10.40.0.2/24 dev eth0");
+	in_namespace("address add fd40::2/64 dev eth0 nodad");
+	harness_control(add, &rc);
+	CU_ASSERT_EQUAL_FATAL(rc, 0);
+	c = harness_container("n");
+	CU_ASSERT_TRUE(slot_is("n", 0, "10.40.0.2"));
+	CU_ASSERT_TRUE(slot_is("n", 1, "fd40::2"));
+	CU_ASSERT_TRUE(slot_is("n", 2, NULL)); /* neither loopback nor link-local */
+	CU_ASSERT_STRING_EQUAL(c->gids[0].ndev, "eth0");
+
+	gen = c->gid_gen;
+	in_namespace("address add 10.40.0.3/24 dev eth0");
+	CU_ASSERT_TRUE(slot_is("n", 2, "10.40.0.3"));
+	CU_ASSERT_NOT_EQUAL(c->gid_gen, gen);
+	in_namespace("address del fd40::2/64 dev eth0");
+	CU_ASSERT_TRUE(slot_is("n", 1, NULL));
+	CU_ASSERT_TRUE(slot_is("n", 0, "10.40.0.2"));
+	CU_ASSERT_TRUE(slot_is("n", 2, "10.40.0.3"));
+	in_namespace("address flush dev eth0 scope global");
+	CU_ASSERT_TRUE(slot_is("n", 2, NULL));
+	in_namespace("address add 10.40.0.9/24 dev eth0");
+	CU_ASSERT_TRUE(slot_is("n", 0, "10.40.0.9") || slot_is("n", 1, "10.40.0.9"));
+}
+
+static void
+test_rename(void)
+{
+	struct ff_container *c = harness_container("n");
+
+	in_namespace("link set eth0 down");
+	in_namespace("link set eth0 name net7");
+	in_namespace("link set net7 up");
+	for (unsigned i = 0; i < 1000 && strcmp(c->gids[0].ndev, "net7"); i++)
+		usleep(10000);
+	CU_ASSERT_STRING_EQUAL(c->gids[0].ndev, "net7");
+}
+
+/* The same container in a new namespace under the same name: add again, and it is followed. */
+static void
+test_again(void)
+{
+	pid_t old = holder;
+	int rc = -1;
+
+	harness_control(add, &rc);
+	CU_ASSERT_EQUAL(rc, 0);
+	CU_ASSERT_EQUAL(harness_del("n"), 0);
+	kill(old, SIGKILL);
+	waitpid(old, NULL, 0);
+}
+
+int
+main(void)
+{
+	static const struct harness_test tests[] = {
+		{"follow", test_follow},
+		{"rename", test_rename},
+		{"again", test_again},
+	};
+
+	if (geteuid() || !namespace_make()) {
+		printf("needs root, ip and nsenter\n");
+		if (holder > 0)
+			kill(holder, SIGKILL);
+		return SKIP;
+	}
+	return harness_main("netns", tests, sizeof(tests) / sizeof(tests[0]));
+}

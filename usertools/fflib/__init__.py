@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""What the user tools share: namespaces, the lab, benchmarks, tables."""

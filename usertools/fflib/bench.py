@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""Measurements in a lab: perftest through the routers, sockperf and iperf3 on the plain overlay,
+the machine's floors. Each function measures once and returns a number."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+
+from . import pair
+from .errors import LabError
+
+_ROW = re.compile(r"^\s*\d+\s+\d+((?:\s+[\d.]+){2,7})\s*$", re.MULTILINE)
+_TIMEOUT = 180
+# What a bandwidth run moves at most, in bytes and in messages.
+_BW_BYTES, _BW_MESSAGES = 8 << 30, 400000
+_LAT_ITERATIONS = 10000
+SERVER, CLIENT = "c1", "c2"
+
+
+class Bench:
+    """Measures between the first two containers of a lab that is up."""
+
+    def __init__(self, lab, ff_lab):
+        """lab: a loaded lab.Lab; ff_lab: the tool that runs commands in its containers."""
+        self._lab = lab
+        self._ff_lab = ff_lab
+        self._ports = itertools.cycle(range(18600, 28600))
+        self._server = lab.find_container(SERVER)
+        self.address = self._server["addresses"][0]
+
+    def argv(self, where, argv, plain=False):
+        return [self._ff_lab, "exec", "--name", self._lab.name, *(["--plain"] if plain else []),
+                where, "--", *argv]
+
+    def _pair(self, server, client, port, plain, wait_server=True):
+        try:
+            return pair.run(self.argv(SERVER, server, plain), self.argv(CLIENT, client, plain),
+                            self._server["pid"], port, _TIMEOUT, wait_server)[1]
+        except pair.PairError as error:
+            raise LabError(str(error)) from None
+
+    def _perftest(self, tool, options):
+        """The columns after the number of iterations."""
+        port = next(self._ports)
+        argv = [tool, "-F", "-p", str(port), *options]
+        output = self._pair(argv, argv + [self.address], port, False)
+        rows = _ROW.findall(output)
+        if not rows:
+            raise LabError(f"{' '.join(argv)}: no result in\n{output}")
+        return [float(value) for value in rows[-1].split()]
+
+    def latency(self, operation, size=2):
+        """One way, typical, in microseconds."""
+        return self._perftest(f"ib_{operation}_lat",
+                              ["-s", str(size), "-n", str(_LAT_ITERATIONS)])[2]
+
+    def _bandwidth(self, operation, size, qps):
+        count = max(1000, min(_BW_MESSAGES, _BW_BYTES // size) // qps)
+        options = ["-s", str(size), "-n", str(count), "-q", str(qps), "--report_gbits"]
+        return self._perftest(f"ib_{operation}_bw", options)
+
+    def bandwidth(self, operation, size, qps=1):
+        """Average, in 10^9 bytes per second."""
+        return self._bandwidth(operation, size, qps)[1] / 8
+
+    def rate(self, operation, size, qps=1):
+        """Messages, in millions per second."""
+        return self._bandwidth(operation, size, qps)[2]
+
+    def sockperf(self, protocol):
+        """One way, average, in microseconds, on the plain overlay; 14 bytes are its least."""
+        port = next(self._ports)
+        tcp = ["--tcp"] if protocol == "tcp" else []
+        where = ["-i", self.address, "-p", str(port)]
+        if not tcp:
+            return self._sockperf_udp(where)
+        output = self._pair(["sockperf", "server", *where, *tcp],
+                            ["sockperf", "ping-pong", *where, *tcp, "-m", "14", "-t", "1"], port,
+                            True, wait_server=False)
+        return _sockperf_value(output)
+
+    def _sockperf_udp(self, where):
+        server = subprocess.Popen(self.argv(SERVER, ["sockperf", "server", *where], True),
+                                  text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+        try:
+            for line in server.stdout:
+                # Its last words before it receives.
+                if "to terminate the server" in line:
+                    break
+            done = subprocess.run(
+                self.argv(CLIENT, ["sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], True),
+                text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, timeout=_TIMEOUT, check=False)
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+        return _sockperf_value(done.stdout)
+
+    def iperf3(self):
+        """TCP on the plain overlay, in 10^9 bytes per second."""
+        port = str(next(self._ports))
+        output = self._pair(["iperf3", "-s", "-1", "-p", port],
+                            ["iperf3", "-c", self.address, "-p", port, "-t", "2", "-J"],
+                            int(port), True)
+        return json.loads(output)["end"]["sum_received"]["bits_per_second"] / 8e9
+
+    @contextlib.contextmanager
+    def idle(self, tool, containers, qps):
+        """While it lasts, each of the containers has a process that holds idle QPs."""
+        held = []
+        try:
+            for name in containers:
+                held.append(subprocess.Popen(self.argv(name, [tool, str(qps)]), text=True,
+                                             stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            for name, process in zip(containers, held):
+                if process.stdout.readline() != "ready\n":
+                    raise LabError(f"{os.path.basename(tool)} in {name} failed")
+            yield
+        finally:
+            for process in held:
+                process.stdin.close()
+            for process in held:
+                process.wait()
+                process.stdout.close()
+
+
+def _sockperf_value(output):
+    found = re.search(r"Latency is ([\d.]+) usec", output) \
+        or re.search(r"avg-latency=([\d.]+)", output)
+    if not found:
+        raise LabError(f"sockperf: no result in\n{output}")
+    return float(found[1])
+
+
+def helper(name, source):
+    """A program of usertools/bench: built, or installed."""
+    places = [os.path.join(source, "build", "usertools", "bench")] if source else []
+    places += ["/usr/local/libexec/freeflow", "/usr/libexec/freeflow"]
+    path = shutil.which(name, path=os.pathsep.join(places))
+    if path is None:
+        raise LabError(f"{name} is not there: meson setup build && ninja -C build")
+    return path
+
+
+def floor(tool, *args):
+    """One of ff-floors' objects."""
+    done = subprocess.run([tool, *args], text=True, capture_output=True, timeout=_TIMEOUT,
+                          check=False)
+    if done.returncode != 0:
+        raise LabError(f"{done.stderr.strip() or 'ff-floors failed'}")
+    return json.loads(done.stdout)
+
+
+class Samples:
+    """Values by name, in the order in which they were first seen."""
+
+    def __init__(self):
+        self._values = {}
+
+    def add(self, name, value):
+        self._values.setdefault(name, []).append(value)
+
+    def __contains__(self, name):
+        return name in self._values
+
+    def median(self, name):
+        return statistics.median(self._values[name])
+
+    def as_dict(self):
+        return {name: {"median": statistics.median(values), "min": min(values),
+                       "max": max(values), "samples": values}
+                for name, values in self._values.items()}
+
+
+def table_print(head, rows):
+    """Left-aligned first column, the others to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    for line in lines:
+        cells = [line[0].ljust(widths[0])]
+        cells += [text.rjust(width) for text, width in zip(line[1:], widths[1:])]
+        print("  ".join(cells).rstrip())

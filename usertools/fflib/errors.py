@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: MIT
+"""Errors that a user can act on: one line, no traceback."""
+
+import sys
+
+
+class LabError(Exception):
+    """What is wrong, in words for the one who typed the command."""
+
+    def __init__(self, text, status=1):
+        super().__init__(text)
+        self.status = status
+
+
+def run_main(tool, main):
+    """Runs main(argv) -> exit status, and turns the expected errors into one line each."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except LabError as error:
+        print(f"{tool}: {error}", file=sys.stderr)
+        sys.exit(error.status)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+"""
+The lab: hosts, containers and routers of one machine, kept in a directory of state, so that any
+later command, also one after a crash, finds all there is to use or to remove.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+
+from . import container, net, router, sysns
+from .errors import LabError
+
+DEFAULT_NAME = "lab"
+# The longest socket path under it must fit into sockaddr_un.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,23}$")
+# A network interface of the host bears it.
+_CONTAINER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,14}$")
+_RESERVED = {"lo", "eth0", "br0", "vxlan0"}
+_KILL_WAIT = 10.0
+
+
+def base_dir():
+    """Where labs keep their state; FF_LAB_DIR for a place of one's own."""
+    return os.environ.get("FF_LAB_DIR", "/run/ff-lab")
+
+
+def require_root():
+    if os.geteuid() != 0:
+        raise LabError("must be root (network and mount namespaces): use sudo")
+    for tool in ("ip", "bridge"):
+        if shutil.which(tool) is None:
+            raise LabError(f"{tool} is missing: apt-get install iproute2")
+
+
+class Lab:
+    """One lab. self.state is what state.json holds."""
+
+    def __init__(self, name):
+        if not _NAME.match(name):
+            raise LabError(f"--name {name}: up to 24 letters, digits, '_', '.', '-'", 2)
+        self.name = name
+        self.dir = os.path.join(base_dir(), name)
+        self.state = None
+
+    # State
+
+    def _path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def load(self):
+        """Reads the state; LabError when the lab is not up."""
+        try:
+            with open(self._path("state.json"), encoding="utf-8") as file:
+                self.state = json.load(file)
+        except FileNotFoundError:
+            raise LabError(f"lab {self.name} is not up: ff-lab up") from None
+        except PermissionError:
+            raise LabError("must be root: use sudo") from None
+        except ValueError:
+            raise LabError(f"lab {self.name}: {self._path('state.json')} is damaged: "
+                           "ff-lab down") from None
+        return self
+
+    def _save(self):
+        temporary = self._path("state.json.new")
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(self.state, file, indent=1)
+        os.rename(temporary, self._path("state.json"))
+
+    @contextlib.contextmanager
+    def _locked(self):
+        fd = os.open(self.dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise LabError(f"lab {self.name}: another ff-lab is at work on it") from None
+        finally:
+            os.close(fd)
+
+    def find_container(self, name):
+        for entry in self.state["containers"]:
+            if entry["name"] == name:
+                return entry
+        known = ", ".join(e["name"] for e in self.state["containers"])
+        raise LabError(f"no container {name} in lab {self.name} (there are: {known})")
+
+    def find_host(self, name):
+        for entry in self.state["hosts"]:
+            if entry["name"] == name:
+                return entry
+        known = ", ".join(e["name"] for e in self.state["hosts"])
+        raise LabError(f"no host {name} in lab {self.name} (there are: {known})")
+
+    # Up
+
+    def up(self, hosts, containers, binaries, options):
+        """
+        hosts x containers; binaries: router.Binaries, or None for the plain overlay alone;
+        options: router.config_make. Leaves nothing behind when it fails.
+        """
+        os.makedirs(base_dir(), mode=0o755, exist_ok=True)
+        try:
+            os.mkdir(self.dir, 0o755)
+        except FileExistsError:
+            raise LabError(f"lab {self.name} is already up, or half of it is left: "
+                           "ff-lab status, ff-lab down") from None
+        try:
+            with self._locked():
+                self._build(hosts, containers, binaries, options)
+        except BaseException:
+            self.down()
+            raise
+
+    def _build(self, hosts, containers, binaries, options):
+        self.state = {"version": 1, "name": self.name, "hosts": [], "containers": [],
+                      "next": 1, "visible": binaries.visible if binaries else [],
+                      "underlay": self._path("ns", "underlay")}
+        os.mkdir(self._path("ns"), 0o700)
+        os.mkdir(self._path("root"), 0o700)
+        self._save()
+        net.netns_make(self.state["underlay"])
+        net.underlay_configure(self.state["underlay"])
+        for index in range(1, hosts + 1):
+            self._host_make(index, hosts, binaries, options)
+        self._hosts_file_write(hosts * containers)
+        for host in self.state["hosts"]:
+            for _ in range(containers):
+                self._container_make(f"c{self.state['next']}", host)
+
+    def _host_make(self, index, count, binaries, options):
+        name = f"host{index}"
+        host = {"name": name, "index": index, "netns": self._path("ns", name),
+                "address": net.host_address(index), "dir": self._path(name), "router": None}
+        self.state["hosts"].append(host)
+        os.mkdir(host["dir"], 0o755)
+        self._save()
+        net.netns_make(host["netns"])
+        net.host_configure(host["netns"], self.state["underlay"], index, count)
+        if binaries:
+            router.start(host, f"ff-{self.name}-{name}", binaries, options, self._save)
+
+    def _hosts_file_write(self, count):
+        lines = ["127.0.0.1 localhost", "::1 localhost"]
+        for index in range(1, count + 1):
+            lines += [f"{address} c{index}" for address in net.container_addresses(index)]
+        with open(self._path("hosts"), "w", encoding="ascii") as file:
+            file.write("\n".join(lines) + "\n")
+
+    def _endpoint_make(self, name, host):
+        """Network namespace, addresses and registration: all of a container but its processes."""
+        index = self.state["next"]
+        entry = {"name": name, "host": host["name"], "netns": self._path("ns", name), "pid": None,
+                 "addresses": net.container_addresses(index), "freeflow": None}
+        self.state["next"] = index + 1
+        self.state["containers"].append(entry)
+        self._save()
+        net.netns_make(entry["netns"])
+        net.container_configure(entry["netns"], host["netns"], name, index)
+        if host["router"]:
+            entry["freeflow"] = router.container_add(host, name, entry["netns"])
+            self._save()
+        return entry
+
+    def _container_make(self, name, host):
+        entry = self._endpoint_make(name, host)
+
+        def started(pid):
+            entry.update(pid=pid, start=sysns.start_time(pid))
+            self._save()
+
+        container.spawn(name, entry["netns"], lambda: container.make_root(
+            self._path("root"), entry["freeflow"], self._path("hosts"),
+            self.state["visible"]), started)
+
+    def attach(self, name, host_name):
+        """A network namespace on the overlay for a container that someone else runs."""
+        self.load()
+        if not _CONTAINER.match(name) or name in _RESERVED:
+            raise LabError(f"{name}: up to 15 letters, digits, '_', '-', a letter first", 2)
+        if any(name == e["name"] for e in self.state["containers"] + self.state["hosts"]):
+            raise LabError(f"{name} is there already")
+        host = self.find_host(host_name)
+        with self._locked():
+            try:
+                return self._endpoint_make(name, host)
+            except BaseException:
+                self._detach(name)
+                raise
+
+    def detach(self, name):
+        self.load()
+        if self.find_container(name)["pid"] is not None:
+            raise LabError(f"{name} is one of the lab's own: it goes with ff-lab down")
+        with self._locked():
+            self._detach(name)
+
+    def _detach(self, name):
+        entry = self.find_container(name)
+        if entry["freeflow"]:
+            router.container_del(self.find_host(entry["host"]), name)
+        net.netns_drop(entry["netns"])
+        self.state["containers"].remove(entry)
+        self._save()
+
+    # Down
+
+    def down(self):
+        """
+        Removes the lab, also one that is half built. Returns what went wrong in its routers, as
+        lines of text, worst first: nothing when all was well.
+        """
+        if not os.path.isdir(self.dir):
+            raise LabError(f"lab {self.name} is not up")
+        with self._locked():
+            with contextlib.suppress(LabError):
+                self.load()
+            state = self.state or {"hosts": [], "containers": []}
+            namespaces = self._namespaces()
+            # Containers first: a router must never be seen to lose a live peer to our clean-up.
+            self._kill_all(state, {i for p, i in namespaces.items()
+                                   if not os.path.basename(p).startswith("host")})
+            faults = [fault for host in state["hosts"] for fault in router.stop(host)]
+            self._kill_all(state, set(namespaces.values()))
+            for path in namespaces:
+                net.netns_drop(path)
+            shutil.rmtree(self.dir)
+        with contextlib.suppress(OSError):
+            os.rmdir(base_dir())
+        return faults
+
+    def _namespaces(self):
+        try:
+            names = os.listdir(self._path("ns"))
+        except FileNotFoundError:
+            return {}
+        paths = [self._path("ns", name) for name in names]
+        return {path: net.netns_inode(path) for path in paths}
+
+    def _kill_all(self, state, inodes):
+        """Every first process of a container, and every process in one of the namespaces."""
+        inodes.discard(None)
+        targets = [e["pid"] for e in state["containers"]
+                   if e["pid"] and sysns.start_time(e["pid"]) == e["start"]]
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}/ns/net").st_ino in inodes:
+                    targets.append(int(pid))
+        kill_and_wait(set(targets) - {os.getpid()}, _KILL_WAIT)
+
+
+def kill_and_wait(pids, seconds):
+    """SIGKILL; returns when they have ended, which a pidfd tells for processes not our own."""
+    fds = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            fds.append(os.pidfd_open(pid))
+            signal.pidfd_send_signal(fds[-1], signal.SIGKILL)
+    late = [fd for fd in fds if not router.wait_end(fd, seconds)]
+    for fd in fds:
+        os.close(fd)
+    if late:
+        raise LabError(f"{len(late)} processes of the lab do not end")

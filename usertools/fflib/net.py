@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""
+The lab's network. A bridge in a namespace of the lab's own is the underlay, 192.168.1.0/24; each
+host is a namespace on it, with a bridge and a VXLAN device that floods to the other hosts and
+learns, as Weave and Docker overlays do; each container is a namespace on its host's bridge.
+"""
+
+import ipaddress
+import os
+import subprocess
+
+from . import sysns
+from .errors import LabError
+
+UNDERLAY = ipaddress.ip_network("192.168.1.0/24")
+OVERLAY = ipaddress.ip_network("10.32.0.0/12")
+OVERLAY6 = ipaddress.ip_network("fd32::/64")
+VNI = 1
+VXLAN_PORT = 4789
+MTU = 1450
+MAX_HOSTS = UNDERLAY.num_addresses - 2
+
+
+def host_address(index):
+    """Of the index-th host, from 1."""
+    return str(UNDERLAY[index])
+
+
+def container_addresses(index):
+    """Of the index-th container, from 1: IPv4, IPv6."""
+    return [str(OVERLAY[index]), str(OVERLAY6[index])]
+
+
+def in_netns(path, function, *args):
+    """Runs function(*args) in a process of its own in the namespace, and raises its error here."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            sysns.setns_path(path, sysns.CLONE_NEWNET)
+            function(*args)
+            status = 0
+        except BaseException as error:  # pylint: disable=broad-except
+            os.write(writer, str(error).encode())
+        os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        text = pipe.read().decode()
+    if os.waitpid(pid, 0)[1] != 0:
+        raise LabError(text or "a helper process died")
+
+
+def _ip_batch(lines):
+    done = subprocess.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True,
+                          capture_output=True, check=False)
+    if done.returncode != 0:
+        raise LabError("ip: " + " ".join(done.stderr.split()))
+
+
+def _sysctl(values):
+    for key, value in values.items():
+        path = "/proc/sys/net/" + key
+        if os.path.exists(path):
+            with open(path, "w", encoding="ascii") as file:
+                file.write(value)
+
+
+def _configure(sysctls, lines):
+    _sysctl(sysctls)
+    _ip_batch(lines)
+
+
+def netns_make(path):
+    """A network namespace held by a bind mount on path."""
+    def make():
+        sysns.unshare(sysns.CLONE_NEWNET)
+        sysns.mount("/proc/self/ns/net", path, None, sysns.MS_BIND)
+        _ip_batch(["link set lo up"])
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o444))
+    try:
+        in_netns("/proc/self/ns/net", make)
+    except LabError as error:
+        raise LabError("cannot make a network namespace (CAP_SYS_ADMIN and CONFIG_NET_NS are "
+                       f"needed): {error}") from error
+
+
+def netns_drop(path):
+    """Lets go of it: gone when no process is left in it. Safe for a half-made one."""
+    while True:
+        try:
+            sysns.umount(path)
+        except OSError:
+            break
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def netns_inode(path):
+    """Identifies the namespace in /proc/PID/ns/net, or None for a file that holds none."""
+    try:
+        held = os.stat(path)
+        own = os.stat("/proc/self/ns/net")
+    except OSError:
+        return None
+    return held.st_ino if held.st_dev == own.st_dev else None
+
+
+def underlay_configure(path):
+    in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"},
+             ["link add br0 type bridge", "link set br0 up"])
+
+
+def host_configure(path, underlay_path, index, count):
+    """eth0 on the underlay, a bridge, and vxlan0 that floods to the count - 1 other hosts."""
+    address = host_address(index)
+    in_netns(underlay_path, _ip_batch,
+             [f"link add host{index} type veth peer name eth0 netns {path}",
+              f"link set host{index} master br0 up"])
+    in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"}, [
+        f"address add {address}/{UNDERLAY.prefixlen} dev eth0",
+        "link set eth0 up",
+        f"link add vxlan0 mtu {MTU} type vxlan id {VNI} local {address} dev eth0 "
+        f"dstport {VXLAN_PORT}",
+        f"link add br0 mtu {MTU} type bridge mcast_snooping 0",
+        "link set vxlan0 master br0",
+        "link set vxlan0 up",
+        "link set br0 up"])
+    others = [host_address(other) for other in range(1, count + 1) if other != index]
+    if others:
+        in_netns(path, _fdb_append, others)
+
+
+def _fdb_append(addresses):
+    batch = "".join(f"fdb append 00:00:00:00:00:00 dev vxlan0 dst {a} self\n" for a in addresses)
+    done = subprocess.run(["bridge", "-batch", "-"], input=batch, text=True, capture_output=True,
+                          check=False)
+    if done.returncode != 0:
+        raise LabError("bridge: " + " ".join(done.stderr.split()))
+
+
+def container_configure(path, host_path, name, index):
+    """eth0 on the overlay with its addresses; duplicate detection would only delay the start."""
+    address, address6 = container_addresses(index)
+    in_netns(host_path, _ip_batch,
+             [f"link add {name} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {path}",
+              f"link set {name} master br0 up"])
+    sysctls = {"ipv6/conf/default/accept_dad": "0", "ipv6/conf/eth0/accept_dad": "0"}
+    lines = [f"address add {address}/{OVERLAY.prefixlen} dev eth0"]
+    if os.path.exists("/proc/sys/net/ipv6"):
+        lines.append(f"address add {address6}/{OVERLAY6.prefixlen} dev eth0 nodad")
+    in_netns(path, _configure, sysctls, lines + ["link set eth0 up"])
