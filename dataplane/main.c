@@ -112,8 +112,10 @@ config_read(const struct options *o)
 	}
 	if (o->run_dir) {
 		if (o->run_dir[0] != '/' || strlen(o->run_dir) > FF_RUN_DIR_MAX) {
-			fprintf(stderr, "freeflowd: --run-dir must be an absolute path of at most "
-				"%u bytes\n", FF_RUN_DIR_MAX);
+			fprintf(stderr,
+				"freeflowd: --run-dir must be an absolute path of at most "
+				"%u bytes\n",
+				FF_RUN_DIR_MAX);
 			return EXIT_USAGE;
 		}
 		strcpy(ff_config.run_dir, o->run_dir);
@@ -178,6 +180,7 @@ static const struct part {
 	{"run directory", ff_service_lock, ff_service_unlock},
 	{"control loop", ff_loop_init, ff_loop_fini},
 	{"DPDK", ff_eal_init, ff_eal_fini},
+	{"memory access", ff_umem_copy_init, nothing},
 	{"verbs", ff_verbs_init, ff_verbs_fini},
 	{"channels", ff_channels_init, ff_channels_fini},
 	{"NIC", nic_start, nic_stop},

@@ -123,8 +123,10 @@ container_update(const struct ff_container_conf *conf, const struct ff_container
 	int rc;
 
 	if (c && before && !same_place(conf, before)) {
-		ff_warn("config", "container %s: tenant, netns and addresses of a container cannot "
-			"change; remove it and add it again; ignored", conf->id);
+		ff_warn("config",
+			"container %s: tenant, netns and addresses of a container cannot "
+			"change; remove it and add it again; ignored",
+			conf->id);
 		return;
 	}
 	if (c && before)

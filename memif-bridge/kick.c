@@ -10,6 +10,7 @@
 #include <linux/aio_abi.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -38,19 +39,11 @@ bool
 memif_kick_is_eventfd(int fd)
 {
 	static const char want[] = "anon_inode:[eventfd]";
-	char link[32] = "/proc/self/fd/", name[sizeof(want) + 1];
-	char digits[12];
-	int n = 0;
-	size_t at = strlen(link);
+	char link[32], name[sizeof(want) + 1];
 
 	if (fd < 0)
 		return false;
-	do
-		digits[n++] = (char)('0' + fd % 10);
-	while (fd /= 10);
-	while (n)
-		link[at++] = digits[--n];
-	link[at] = '\0';
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	return readlink(link, name, sizeof(name)) == (ssize_t)sizeof(want) - 1 &&
 	       !memcmp(name, want, sizeof(want) - 1);
 }

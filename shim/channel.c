@@ -18,7 +18,7 @@
 #include "msg.h"
 #include "real.h"
 
-#define CHANNEL_TIMEOUT_MS 10000
+#define CHANNEL_TIMEOUT_MS 60000 /* a router that is alive may be starved for seconds */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct channel *current; /* under lock; changed by single stores (fork.c) */
@@ -129,8 +129,8 @@ channel_memif(struct channel *ch, const struct ff_msg_attach_reply *att)
 		err = fdtab_hide(ff_memif_fd(ch->memif));
 	for (unsigned int i = 0; i < ch->num_rings && !err; i++) {
 		ch->rings[i].ring = ff_memif_ring_get(ch->memif, true, i);
-		err = ch->rings[i].ring ? fdtab_hide(ff_memif_ring_eventfd(ch->rings[i].ring)) :
-					  -EPROTO;
+		err = ch->rings[i].ring ? fdtab_hide(ff_memif_ring_eventfd(ch->rings[i].ring))
+					: -EPROTO;
 	}
 	return err;
 }
@@ -211,8 +211,8 @@ channel_context(struct channel *ch, int flags)
 	if (fd < 0)
 		return fd;
 	buf = malloc(FF_MSG_MAX);
-	err = buf ? msg_call(fd, FF_MSG_CONTEXT, 1, &body, 1, buf, CHANNEL_TIMEOUT_MS, &rep) :
-		    -ENOMEM;
+	err = buf ? msg_call(fd, FF_MSG_CONTEXT, 1, &body, 1, buf, CHANNEL_TIMEOUT_MS, &rep)
+		  : -ENOMEM;
 	free(buf);
 	if (!err) {
 		msg_reply_close(&rep);

@@ -25,7 +25,7 @@ struct channel {
 	unsigned int num_rings;
 	uint64_t generation;   /* fork.h: only this process may use the rings */
 	_Atomic uint32_t refs; /* one for each context, one for being current */
-	int sock;              /* of ATTACH: its last close is the channel's end */
+	int sock;	       /* of ATTACH: its last close is the channel's end */
 	struct ff_memif *memif;
 	uint32_t id;
 	uint8_t token[FF_TOKEN_LEN];

@@ -16,23 +16,23 @@
 #define COMMAND_TIMEOUT_MS 60000
 
 /* IB_ACCESS_*: what a registration may ask for; bits of the optional range do not matter here. */
-#define ACCESS_LOCAL_WRITE 0x01u
-#define ACCESS_REMOTE_WRITE 0x02u
+#define ACCESS_LOCAL_WRITE   0x01u
+#define ACCESS_REMOTE_WRITE  0x02u
 #define ACCESS_REMOTE_ATOMIC 0x08u
-#define ACCESS_ON_DEMAND 0x40u
-#define ACCESS_KNOWN 0xffu
-#define ACCESS_OPTIONAL 0x3ff00000u
-#define REREG_TRANS 0x1u
+#define ACCESS_ON_DEMAND     0x40u
+#define ACCESS_KNOWN	     0xffu
+#define ACCESS_OPTIONAL	     0x3ff00000u
+#define REREG_TRANS	     0x1u
 
 /* One write(), taken apart. buf is the program's; each field is read from it once. */
 struct command {
 	const uint8_t *buf;
 	size_t len;
-	uint32_t op;    /* enum ib_uverbs_write_cmds */
+	uint32_t op; /* enum ib_uverbs_write_cmds */
 	bool extended;
-	size_t body;    /* offset of the op's own struct; legacy: response is its first field */
+	size_t body; /* offset of the op's own struct; legacy: response is its first field */
 	uint64_t response;
-	size_t out_cap; /* bytes that the program has at response */
+	size_t out_cap;	 /* bytes that the program has at response */
 	uint32_t handle; /* of the object that the op destroys or resizes */
 };
 
@@ -115,8 +115,8 @@ comp_channel_offset(const struct command *c)
 {
 	if (c->op != IB_USER_VERBS_CMD_CREATE_CQ)
 		return 0;
-	return c->body + (c->extended ? offsetof(struct ib_uverbs_ex_create_cq, comp_channel) :
-					offsetof(struct ib_uverbs_create_cq, comp_channel));
+	return c->body + (c->extended ? offsetof(struct ib_uverbs_ex_create_cq, comp_channel)
+				      : offsetof(struct ib_uverbs_create_cq, comp_channel));
 }
 
 /* The program's fd of a completion channel to the router's handle. 0 or -errno. */
@@ -393,7 +393,7 @@ uverbs_command(struct uverbs_file *f, int fd, const void *buf, size_t len)
 {
 	struct fdobj *o = fdtab_get(fd);
 	struct command c;
-	int cancel, err;
+	int saved = errno, cancel, err;
 	ssize_t ret;
 
 	if (!o || o->priv != f) {
@@ -417,5 +417,6 @@ uverbs_command(struct uverbs_file *f, int fd, const void *buf, size_t len)
 	debug("fd %d: command %u%s: %zd", fd, c.op, c.extended ? " (extended)" : "", ret);
 out:
 	fdobj_put(o);
+	errno = saved;
 	return ret;
 }

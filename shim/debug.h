@@ -9,10 +9,10 @@ extern bool debug_on;
 /* Keeps errno. */
 void debug_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-#define debug(...)                                                                                 \
-	do {                                                                                       \
-		if (__builtin_expect(debug_on, 0))                                                 \
-			debug_print(__VA_ARGS__);                                                  \
+#define debug(...)                                 \
+	do {                                       \
+		if (__builtin_expect(debug_on, 0)) \
+			debug_print(__VA_ARGS__);  \
 	} while (0)
 
 #endif

@@ -12,8 +12,8 @@
 #include "uverbs.h"
 
 #define FULL_RING_NS 1000000000ll /* a router that takes nothing for so long is stuck */
-#define LOCK_SPINS 64u
-#define LOCK_YIELDS 64u
+#define LOCK_SPINS   64u
+#define LOCK_YIELDS  64u
 
 /* Which ring is this thread's: each has its own, up to the number that there are. */
 static __thread uint32_t ring_slot __attribute__((tls_model("initial-exec")));
@@ -48,7 +48,7 @@ lock_wait(unsigned int round)
 	else if (round < LOCK_SPINS + LOCK_YIELDS)
 		sched_yield();
 	else
-		nanosleep(&nap, NULL);
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL); /* leaves errno alone */
 }
 
 static void
@@ -87,8 +87,12 @@ ring_produce(struct channel_ring *r, const struct ff_memif_desc *d)
 	n = ff_memif_ring_produce(r->ring, d, 1, false);
 	wake = ff_memif_ring_should_notify(r->ring);
 	ring_unlock(r);
-	if (wake)
+	if (wake) {
+		int saved = errno;
+
 		ff_memif_ring_notify(r->ring);
+		errno = saved;
+	}
 	return n;
 }
 
@@ -97,15 +101,21 @@ static int
 ring_wait(struct channel *ch, struct channel_ring *r, const struct ff_memif_desc *d)
 {
 	int64_t end = now_ns() + FULL_RING_NS;
+	int saved = errno, ret = -EAGAIN;
 
 	do {
-		if (channel_is_dead(ch))
-			return -EIO;
+		if (channel_is_dead(ch)) {
+			ret = -EIO;
+			break;
+		}
 		sched_yield();
-		if (ring_produce(r, d))
-			return 0;
+		if (ring_produce(r, d)) {
+			ret = 0;
+			break;
+		}
 	} while (now_ns() < end);
-	return -EAGAIN;
+	errno = saved;
+	return ret;
 }
 
 int
@@ -142,7 +152,7 @@ arm(_Atomic uint32_t *word, bool solicited)
 		atomic_compare_exchange_strong(word, &disarmed, FF_CQ_ARM_SOLICITED);
 	else
 		atomic_store_explicit(word, FF_CQ_ARM_NEXT, memory_order_relaxed);
-	/* The program polls next. Partner: the router's exchange after it published a completion. */
+	/* The program polls next. Partner: the router's exchange after a completion. */
 	atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -57,9 +57,9 @@ fdobj_ref(struct fdobj *o)
 {
 	uint32_t refs = atomic_load_explicit(&o->refs, memory_order_relaxed);
 
-	while (refs && !atomic_compare_exchange_weak_explicit(&o->refs, &refs, refs + 1,
-							      memory_order_acq_rel,
-							      memory_order_relaxed))
+	while (refs &&
+	       !atomic_compare_exchange_weak_explicit(&o->refs, &refs, refs + 1,
+						      memory_order_acq_rel, memory_order_relaxed))
 		;
 	return refs != 0;
 }

@@ -23,7 +23,7 @@ enum fdobj_kind {
 struct fdobj {
 	enum fdobj_kind kind;
 	uint32_t handle;       /* FDOBJ_COMP: the router's */
-	uint64_t owner;        /* FDOBJ_COMP */
+	uint64_t owner;	       /* FDOBJ_COMP */
 	_Atomic uint32_t refs; /* one for each fd, one for each call in progress */
 	void *priv;
 	void (*destroy)(struct fdobj *o); /* runs when refs reaches 0; may be NULL */
@@ -32,7 +32,7 @@ struct fdobj {
 
 #define FDTAB_LEAF 1024u
 #define FDTAB_ROOT 1024u
-#define FDTAB_MAX (FDTAB_LEAF * FDTAB_ROOT) /* fs.nr_open's default */
+#define FDTAB_MAX  (FDTAB_LEAF * FDTAB_ROOT) /* fs.nr_open's default */
 
 typedef _Atomic(struct fdobj *) fdtab_slot;
 extern _Atomic(fdtab_slot *) fdtab_root[FDTAB_ROOT];

@@ -35,15 +35,12 @@ device_of(const struct fdobj *o)
 static ssize_t
 device_write(struct uverbs_file *f, int fd, const void *buf, size_t len)
 {
-	int saved = errno;
 	ssize_t ret = uverbs_write(f, fd, buf, len);
 
-	if (ret < 0) {
-		errno = (int)-ret;
-		return -1;
-	}
-	errno = saved;
-	return ret;
+	if (likely(ret >= 0))
+		return ret;
+	errno = (int)-ret;
+	return -1;
 }
 
 FF_HOOK ssize_t

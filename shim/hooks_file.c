@@ -80,13 +80,13 @@ hook_openat(int dirfd, const char *path, int flags, mode_t mode)
 }
 
 /* The mode is only there if the flags ask for it. */
-#define TAKE_MODE(flags, mode)                                                                     \
-	mode_t mode = 0;                                                                           \
-	if ((flags) & (O_CREAT | __O_TMPFILE)) {                                                   \
-		va_list ap;                                                                        \
-		va_start(ap, flags);                                                               \
-		mode = va_arg(ap, mode_t);                                                         \
-		va_end(ap);                                                                        \
+#define TAKE_MODE(flags, mode)                   \
+	mode_t mode = 0;                         \
+	if ((flags) & (O_CREAT | __O_TMPFILE)) { \
+		va_list ap;                      \
+		va_start(ap, flags);             \
+		mode = va_arg(ap, mode_t);       \
+		va_end(ap);                      \
 	}
 
 FF_HOOK int

@@ -83,8 +83,7 @@ fstatat(int dirfd, const char *restrict path, struct stat *restrict st, int flag
 {
 	char buf[PATH_BUF];
 
-	if (is_device(path) ||
-	    ((flags & AT_EMPTY_PATH) && is_device_fd(dirfd) && is_empty(path))) {
+	if (is_device(path) || ((flags & AT_EMPTY_PATH) && is_device_fd(dirfd) && is_empty(path))) {
 		uverbs_stat(st);
 		return 0;
 	}
@@ -121,8 +120,7 @@ statx(int dirfd, const char *restrict path, int flags, unsigned int mask,
 {
 	char buf[PATH_BUF];
 
-	if (is_device(path) ||
-	    ((flags & AT_EMPTY_PATH) && is_device_fd(dirfd) && is_empty(path))) {
+	if (is_device(path) || ((flags & AT_EMPTY_PATH) && is_device_fd(dirfd) && is_empty(path))) {
 		uverbs_statx(stx);
 		return 0;
 	}

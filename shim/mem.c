@@ -38,7 +38,8 @@
 
 struct ff_mem ff_mem;
 
-static bool mem_ready, mem_off;
+static _Atomic bool mem_ready; /* writer: holder of init_lock */
+static bool mem_off;           /* constant after that */
 /* Under ff_mem.lock: */
 static struct {
 	int pagemap;                   /* /proc/self/pagemap, or -1: all pages count as there */
@@ -281,11 +282,27 @@ mem_init(void)
 	const char *way = getenv("FREEFLOW_MR");
 
 	mem_off = way && strcmp(way, "process_vm") == 0;
-	mem_ready = true;
 	if (mem_off)
 		return;
 	ff_hold_init();
 	ff_fork_init();
+}
+
+/* A fork may copy init_lock while it is held: nobody but the first callers may need it. */
+static bool
+mem_use(void)
+{
+	static struct ff_lock init_lock;
+
+	if (!atomic_load_explicit(&mem_ready, memory_order_acquire)) {
+		ff_lock_acquire(&init_lock);
+		if (!atomic_load_explicit(&mem_ready, memory_order_relaxed)) {
+			mem_init();
+			atomic_store_explicit(&mem_ready, true, memory_order_release);
+		}
+		ff_lock_release(&init_lock);
+	}
+	return !mem_off;
 }
 
 static void
@@ -313,16 +330,9 @@ range_prepare(uint64_t start, uint64_t end)
 void
 ff_mem_prepare(void *addr, size_t len)
 {
-	static struct ff_lock init_lock;
 	uint64_t start = (uintptr_t)addr & ~(FF_PAGE - 1), mask;
 
-	if (!len || (uintptr_t)addr + len < (uintptr_t)addr)
-		return;
-	ff_lock_acquire(&init_lock);
-	if (!mem_ready)
-		mem_init();
-	ff_lock_release(&init_lock);
-	if (mem_off)
+	if (!len || (uintptr_t)addr + len < (uintptr_t)addr || !mem_use())
 		return;
 	ff_mem_lock(&mask);
 	if (!ff_fork_unguarded())

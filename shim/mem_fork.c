@@ -83,12 +83,15 @@ section_enter(struct ff_snapshot **s, uint64_t *mask)
 	rc = ff_snapshot_take(s, true);
 	if (rc)
 		ff_mem_unlock(mask);
+	else
+		ff_signal_fork_lock();
 	return rc;
 }
 
 static void
 section_leave(struct ff_snapshot *s, bool child, const uint64_t *mask)
 {
+	ff_signal_fork_unlock();
 	if (child)
 		ff_snapshot_install(s);
 	else

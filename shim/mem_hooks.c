@@ -98,7 +98,7 @@ madvise_free(void *addr, size_t len)
 	int rc;
 
 	rc = ff_sys_madvise(addr, len, MADV_FREE);
-	if (rc != -EINVAL)
+	if (rc != -EINVAL || (start & (FF_PAGE - 1)))
 		return result(rc);
 	ff_mem_lock(&mask);
 	found = false;

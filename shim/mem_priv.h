@@ -78,6 +78,9 @@ bool ff_hold_wait(uint32_t seq);
 typedef bool (*ff_guard_fn)(siginfo_t *info, void *ucontext); /* true: dealt with */
 /* Puts the guards under the program's handlers of SIGSEGV and SIGSYS. */
 void ff_signal_guard(int sig, ff_guard_fn fn);
+/* Around clone, under ff_mem.lock: the child must not get this lock held by someone else. */
+void ff_signal_fork_lock(void);
+void ff_signal_fork_unlock(void);
 
 /* ---- mem_stacks.c: lock held ---- */
 struct ff_stacks_range {

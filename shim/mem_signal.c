@@ -42,6 +42,18 @@ view_lock_drop(const uint64_t *mask)
 	ff_sys_sigmask(SIG_SETMASK, mask, NULL);
 }
 
+void
+ff_signal_fork_lock(void)
+{
+	ff_lock_acquire(&view_lock);
+}
+
+void
+ff_signal_fork_unlock(void)
+{
+	ff_lock_release(&view_lock);
+}
+
 /* ---- the guards ---- */
 
 /* What the kernel does by itself with a signal that nobody handles; as of the fault's registers. */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "mem_priv.h"
 #include "mem_snapshot.h"
@@ -24,6 +25,7 @@ struct piece {
 struct ff_snapshot {
 	size_t bytes; /* of this mapping */
 	size_t count, cap;
+	int maps_fd; /* kept so that the child, which needs one too, is sure to get it */
 	bool holding;
 	struct piece pieces[];
 };
@@ -99,6 +101,7 @@ snapshot_list(struct ff_snapshot **sp)
 	int rc;
 
 	rc = ff_maps_open(m, AT_FDCWD, "/proc/self/maps");
+	(*sp)->maps_fd = m->fd;
 	if (rc == 0) {
 		m->text = true; /* all of them: fewer system calls than one each */
 		while ((rc = ff_maps_find(m, v.end, &v)) == 0) {
@@ -109,11 +112,34 @@ snapshot_list(struct ff_snapshot **sp)
 			if (rc)
 				break;
 		}
-		ff_maps_close(m);
 	}
 	if (smaps)
 		ff_smaps_close();
 	return rc == -ENOENT ? 0 : rc;
+}
+
+/*
+ * Another thread may unmap it meanwhile: by the kernel, to whom that is an error and no fault.
+ * What is gone is not put in place either (piece_install).
+ */
+static void
+run_copy(void *to, const void *from, size_t len)
+{
+	struct iovec local = { to, len }, remote = { (void *)from, len };
+	long n;
+
+	while (len) {
+		n = ff_sys(SYS_process_vm_readv, ff_sys_getpid(), &local, 1, &remote, 1, 0);
+		if (n == -EFAULT)
+			return;
+		if (n <= 0) { /* not allowed here */
+			memcpy(local.iov_base, remote.iov_base, len);
+			return;
+		}
+		len -= (size_t)n;
+		local = (struct iovec){ (uint8_t *)local.iov_base + n, len };
+		remote = (struct iovec){ (uint8_t *)remote.iov_base + n, len };
+	}
 }
 
 static void
@@ -134,8 +160,8 @@ piece_copy(const struct piece *p, bool holes)
 			}
 			for (first = i; i < n && (resident[i] & 1); i++)
 				;
-			memcpy(p->copy + (done + first) * FF_PAGE, from + (done + first) * FF_PAGE,
-			       (i - first) * FF_PAGE);
+			run_copy(p->copy + (done + first) * FF_PAGE, from + (done + first) * FF_PAGE,
+				 (i - first) * FF_PAGE);
 		}
 	}
 }
@@ -173,6 +199,7 @@ ff_snapshot_take(struct ff_snapshot **out, bool hold)
 		return -ENOMEM;
 	rc = snapshot_list(&s);
 	if (rc) {
+		ff_sys_close(s->maps_fd);
 		ff_sys_munmap(s, s->bytes);
 		return -ENOMEM;
 	}
@@ -207,28 +234,51 @@ ff_snapshot_drop(struct ff_snapshot *s)
 	}
 	if (s->holding)
 		ff_hold_end();
+	ff_sys_close(s->maps_fd);
 	ff_sys_munmap(s, s->bytes);
+}
+
+/*
+ * Where the shared mapping still is, the copy takes its place; elsewhere another thread of the
+ * parent was faster. The child must never go on with memory that its parent writes to, and there
+ * is no one to tell: the parent then sees a child that has ended.
+ */
+static void
+piece_install(struct piece *p)
+{
+	uint64_t at = p->start, to;
+	struct ff_vma v;
+	size_t len;
+
+	if (p->prot != (PROT_READ | PROT_WRITE))
+		ff_sys_mprotect(p->copy, p->end - p->start, p->prot);
+	while (at < p->end && ff_maps_find(&ff_mem.maps, at, &v) == 0 && v.start < p->end) {
+		if (at < v.start)
+			at = v.start;
+		to = v.end < p->end ? v.end : p->end;
+		len = to - at;
+		if (v.name == FF_VMA_CONVERTED && v.shared &&
+		    ff_sys_bad(ff_sys_mremap(p->copy + (at - p->start), len, len,
+					     MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at)))
+			ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
+		at = to;
+	}
+	/* The holes that were moved away are not there; what was not needed goes. */
+	ff_sys_munmap(p->copy, p->end - p->start);
 }
 
 void
 ff_snapshot_install(struct ff_snapshot *s)
 {
-	size_t i, len;
+	size_t i;
 
-	for (i = 0; i < s->count; i++) {
-		struct piece *p = &s->pieces[i];
-
-		len = p->end - p->start;
-		if (p->prot != (PROT_READ | PROT_WRITE))
-			ff_sys_mprotect(p->copy, len, p->prot);
-		/*
-		 * The child must never go on with memory that its parent writes to. There is no one
-		 * to tell: the parent sees a child that was killed.
-		 */
-		if (ff_sys_bad(ff_sys_mremap(p->copy, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
-					     (void *)p->start)))
-			ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
-	}
+	ff_sys_close(s->maps_fd);
+	if (s->count && ff_maps_open(&ff_mem.maps, AT_FDCWD, "/proc/self/maps"))
+		ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
+	for (i = 0; i < s->count; i++)
+		piece_install(&s->pieces[i]);
+	if (s->count)
+		ff_maps_close(&ff_mem.maps);
 	if (s->holding)
 		ff_hold_child();
 	ff_sys_munmap(s, s->bytes);

@@ -11,11 +11,11 @@
 
 struct msg_reply {
 	int32_t status;
-	uint32_t len;     /* bytes of body */
-	uint8_t *body;    /* in the caller's buffer */
+	uint32_t len;	      /* bytes of body */
+	uint8_t *body;	      /* in the caller's buffer */
 	unsigned int num_fds; /* the caller's to close */
 	int fds[FF_MSG_FDS_MAX];
-	int truncated;    /* the process was out of descriptors: some were lost */
+	int truncated; /* the process was out of descriptors: some were lost */
 };
 
 /* A connection to dir/name, SOCK_CLOEXEC or 0 in flags. fd or -errno. */

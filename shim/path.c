@@ -13,7 +13,6 @@
 #include "path.h"
 #include "real.h"
 
-
 static const char *
 path_dir_read(void)
 {

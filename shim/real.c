@@ -209,11 +209,12 @@ sys_madvise(void *addr, size_t len, int advice)
 
 #define BOOT(name) .name = sys_##name
 struct ff_real ff_real = {
-	BOOT(read),    BOOT(write),   BOOT(writev), BOOT(close),    BOOT(close_range), BOOT(dup),
-	BOOT(dup2),    BOOT(dup3),   BOOT(fcntl),    BOOT(socket),      BOOT(ioctl),
-	BOOT(open),    BOOT(openat), BOOT(stat),     BOOT(lstat),       BOOT(fstat),
-	BOOT(fstatat), BOOT(statx),  BOOT(access),   BOOT(faccessat),   BOOT(readlink),
-	BOOT(mmap),    BOOT(munmap), BOOT(readlinkat), BOOT(mremap),    BOOT(madvise),
+	BOOT(read),	BOOT(write),   BOOT(writev), BOOT(close),      BOOT(close_range),
+	BOOT(dup),	BOOT(dup2),    BOOT(dup3),   BOOT(fcntl),      BOOT(socket),
+	BOOT(ioctl),	BOOT(open),    BOOT(openat), BOOT(stat),       BOOT(lstat),
+	BOOT(fstat),	BOOT(fstatat), BOOT(statx),  BOOT(access),     BOOT(faccessat),
+	BOOT(readlink), BOOT(mmap),    BOOT(munmap), BOOT(readlinkat), BOOT(mremap),
+	BOOT(madvise),
 };
 #undef BOOT
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -335,30 +336,36 @@ uverbs_mmap(struct uverbs_file *f, void *addr, size_t len, int prot, int flags, 
 	return at;
 }
 
+/* Commands as the program writes them: a header, then the struct of the command. */
+#define COMMAND_SIZE(type)	    (sizeof(struct ib_uverbs_cmd_hdr) + sizeof(type))
+#define COMMAND_OFFSET(type, field) (sizeof(struct ib_uverbs_cmd_hdr) + offsetof(type, field))
+
+static inline uint32_t
+command_word(const void *buf, size_t off)
+{
+	uint32_t v;
+
+	memcpy(&v, (const char *)buf + off, sizeof(v));
+	return v;
+}
+
 ssize_t
 uverbs_write(struct uverbs_file *f, int fd, const void *buf, size_t len)
 {
-	struct {
-		struct ib_uverbs_cmd_hdr hdr;
-		union {
-			struct ib_uverbs_post_send send;
-			struct ib_uverbs_req_notify_cq notify;
-		};
-	} cmd;
 	int rc = DOORBELL_SLOW;
 
-	if (len < sizeof(cmd.hdr) + sizeof(cmd.notify))
-		return uverbs_command(f, fd, buf, len);
-	memcpy(&cmd.hdr, buf, sizeof(cmd.hdr));
-	if (cmd.hdr.command == IB_USER_VERBS_CMD_POST_SEND &&
-	    len == sizeof(cmd.hdr) + sizeof(cmd.send)) {
-		memcpy(&cmd.send, (const char *)buf + sizeof(cmd.hdr), sizeof(cmd.send));
-		if (cmd.send.wr_count == 0)
-			rc = doorbell_send(f, cmd.send.qp_handle);
-	} else if (cmd.hdr.command == IB_USER_VERBS_CMD_REQ_NOTIFY_CQ &&
-		   len == sizeof(cmd.hdr) + sizeof(cmd.notify)) {
-		memcpy(&cmd.notify, (const char *)buf + sizeof(cmd.hdr), sizeof(cmd.notify));
-		rc = doorbell_arm(f, cmd.notify.cq_handle, cmd.notify.solicited_only);
+	if (len == COMMAND_SIZE(struct ib_uverbs_post_send) &&
+	    command_word(buf, 0) == IB_USER_VERBS_CMD_POST_SEND &&
+	    command_word(buf, COMMAND_OFFSET(struct ib_uverbs_post_send, wr_count)) == 0) {
+		rc = doorbell_send(f, command_word(buf, COMMAND_OFFSET(struct ib_uverbs_post_send,
+								       qp_handle)));
+	} else if (len == COMMAND_SIZE(struct ib_uverbs_req_notify_cq) &&
+		   command_word(buf, 0) == IB_USER_VERBS_CMD_REQ_NOTIFY_CQ) {
+		rc = doorbell_arm(f,
+				  command_word(buf, COMMAND_OFFSET(struct ib_uverbs_req_notify_cq,
+								   cq_handle)),
+				  command_word(buf, COMMAND_OFFSET(struct ib_uverbs_req_notify_cq,
+								   solicited_only)));
 	}
 	if (rc == DOORBELL_SLOW)
 		return uverbs_command(f, fd, buf, len);

@@ -22,8 +22,8 @@
 /* What processes that inherit the file share: the socket takes one command at a time. */
 struct uverbs_shared {
 	pthread_mutex_t lock; /* process-shared, robust */
-	uint32_t seq;         /* of the last request; under lock, like all below */
-	bool broken;          /* the connection is of no more use: EIO */
+	uint32_t seq;	      /* of the last request; under lock, like all below */
+	bool broken;	      /* the connection is of no more use: EIO */
 	uint8_t buf[FF_MSG_MAX];
 };
 
@@ -33,13 +33,13 @@ struct uverbs_shared {
  */
 struct uverbs_annex {
 	_Atomic(_Atomic uint32_t *) word; /* NULL: no such queue */
-	uint32_t qpn;                     /* SQ; constant while word is set */
-	_Atomic uint32_t resizing;        /* CQ: odd while the router replaces the queue */
+	uint32_t qpn;			  /* SQ; constant while word is set */
+	_Atomic uint32_t resizing;	  /* CQ: odd while the router replaces the queue */
 };
 
 /* handle -> annex. Leaves live as long as the file. Bigger handles take the slow way. */
 #define UVERBS_LEAF 256u
-#define UVERBS_DIR 256u
+#define UVERBS_DIR  256u
 struct uverbs_annexes {
 	_Atomic(struct uverbs_annex *) dir[UVERBS_DIR];
 };
@@ -69,8 +69,8 @@ void uverbs_statx(struct statx *stx);
 /* mmap() of an fd that is o. The address, or MAP_FAILED and errno. */
 void *uverbs_mmap(struct uverbs_file *f, void *addr, size_t len, int prot, int flags, off_t off);
 /*
- * write() to an fd that is o: len or -errno. The doorbells take no lock and no reference, as a
- * file that is closed while one of its queues is in use is a fault of the program.
+ * write() to an fd that is o: len, with errno kept, or -errno. The doorbells take no lock and no
+ * reference, as a file that is closed while one of its queues is in use is a fault of the program.
  */
 ssize_t uverbs_write(struct uverbs_file *f, int fd, const void *buf, size_t len);
 

@@ -25,12 +25,12 @@ addr_parse(const char *text, struct addr *out)
 		return -EINVAL;
 	memcpy(out->raw, &v6, 16);
 	if (IN6_IS_ADDR_V4MAPPED(&v6)) {
-		out->class = ADDR_IPV4;
+		out->kind = ADDR_IPV4;
 		return ipv4_usable(out->raw + 12) ? 0 : -EINVAL;
 	}
 	if (IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_MULTICAST(&v6))
 		return -EINVAL;
-	out->class = IN6_IS_ADDR_LINKLOCAL(&v6) ? ADDR_LINK_LOCAL : ADDR_IPV6;
+	out->kind = IN6_IS_ADDR_LINKLOCAL(&v6) ? ADDR_LINK_LOCAL : ADDR_IPV6;
 	return 0;
 }
 
@@ -49,11 +49,11 @@ addr_list_order(struct addr_list *l)
 {
 	struct addr_list out = {0};
 
-	for (int class = ADDR_IPV4; class <= ADDR_LINK_LOCAL; class++) {
-		if (class == ADDR_LINK_LOCAL && out.num)
+	for (int kind = ADDR_IPV4; kind <= ADDR_LINK_LOCAL; kind++) {
+		if (kind == ADDR_LINK_LOCAL && out.num)
 			break;
 		for (unsigned i = 0; i < l->num; i++)
-			if ((int)l->a[i].class == class)
+			if ((int)l->a[i].kind == kind)
 				out.a[out.num++] = l->a[i];
 	}
 	*l = out;
@@ -302,7 +302,7 @@ addr_start(struct ff_container *c, char *err, size_t err_len)
 			 strerror(-rc));
 		addr_stop(c);
 	}
-	return rc;
+	return rc == -ENOENT ? -ENODEV : rc;
 }
 
 void

@@ -262,7 +262,7 @@ admin_state_has(const char *id)
 	return !faccessat(state_fd, name, F_OK, 0);
 }
 
-/* One that cannot be made again (its namespace is gone) is forgotten. */
+/* One whose namespace is gone, or whose settings are no longer accepted, is forgotten. */
 static void
 state_load_one(const char *name)
 {
@@ -270,12 +270,17 @@ state_load_one(const char *name)
 	int fd = openat(state_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	json_t *container = fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
 	char id[FF_ID_LEN], err[256] = "it cannot be read";
+	int rc = -EINVAL;
 
 	if (fd >= 0)
 		close(fd);
-	if (conf && (!container || container_add(container, conf, err, sizeof(err)))) {
+	if (conf && container)
+		rc = container_add(container, conf, err, sizeof(err));
+	if (rc) {
 		snprintf(id, sizeof(id), "%.*s", (int)(strlen(name) - strlen(".json")), name);
 		ff_warn("channel", "container %s of a former run: %s", id, err);
+	}
+	if (rc == -ENODEV || rc == -EINVAL || rc == -EEXIST) {
 		(void)unlinkat(state_fd, name, 0);
 		if (!ff_container_find(id))
 			rundir_remove(id);

@@ -255,9 +255,10 @@ channel_by_token(struct ff_container *c, const uint8_t token[FF_TOKEN_LEN])
 {
 	struct ff_channel *ch;
 
-	TAILQ_FOREACH(ch, &c->channels, link)
-	if (token_equal(ch->token, token))
-		return ch;
+	TAILQ_FOREACH(ch, &c->channels, link) {
+		if (token_equal(ch->token, token))
+			return ch;
+	}
 	return NULL;
 }
 

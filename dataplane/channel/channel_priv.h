@@ -31,22 +31,22 @@
 
 /* The most addresses of a container that are looked at: twice the GID table. */
 #define ADDR_MAX 32u
-enum addr_class { ADDR_IPV4, ADDR_IPV6, ADDR_LINK_LOCAL }; /* in the order of preference */
+enum addr_kind { ADDR_IPV4, ADDR_IPV6, ADDR_LINK_LOCAL }; /* in the order of preference */
 struct addr {
 	uint8_t raw[16];
 	char ndev[IF_NAMESIZE];
-	enum addr_class class;
+	enum addr_kind kind;
 };
 struct addr_list {
 	unsigned num;
 	struct addr a[ADDR_MAX];
 };
 
-/* IPv4 or IPv6 text to a GID and its class. 0 or -EINVAL, also for what no interface can have. */
+/* IPv4 or IPv6 text to a GID and its kind. 0 or -EINVAL, also for what no interface can have. */
 int addr_parse(const char *text, struct addr *out);
 /* Adds it unless it is there or the list is full. */
 void addr_list_add(struct addr_list *l, const struct addr *a);
-/* Best class first, order kept inside a class; link-local ones only if nothing else is there. */
+/* Best kind first, order kept inside a kind; link-local ones only if nothing else is there. */
 void addr_list_order(struct addr_list *l);
 /*
  * The slots that want[] gives: an address that is in old stays where it is, a new one takes the
@@ -59,7 +59,10 @@ bool addr_slots(const struct ff_gid_entry old[FF_GIDS_MAX], const struct addr_li
  * another container of the tenant has stays with that one.
  */
 void addr_apply(struct ff_container *c, const struct addr_list *l);
-/* Reads the configured addresses, or starts to follow those of conf.netns. 0 or -errno and err. */
+/*
+ * Reads the configured addresses, or starts to follow those of conf.netns. 0 or -errno and err;
+ * -ENODEV: there is no such namespace.
+ */
 int addr_start(struct ff_container *c, char *err, size_t err_len);
 void addr_stop(struct ff_container *c);
 /* c is off the list: others of its tenant may have wanted its addresses. */
@@ -91,9 +94,10 @@ int rundir_init(void);
 void rundir_fini(void);
 /*
  * The container's directory with the shim's copy; what a former run left inside is removed, the
- * directory itself stays the same. *dirfd is the caller's. 0 or -errno and err.
+ * directory itself stays the same. *dirfd is the caller's; *is_new is set also when it fails.
+ * 0 or -errno and err.
  */
-int rundir_make(const char *id, int *dirfd, char *err, size_t err_len);
+int rundir_make(const char *id, int *dirfd, bool *is_new, char *err, size_t err_len);
 void rundir_remove(const char *id);
 /* Removes the directories that keep() does not want. */
 void rundir_clean(bool (*keep)(const char *id));
@@ -214,7 +218,8 @@ struct doorbell_chan {
 	unsigned num_rings;
 	/* Owner worker: */
 	uint32_t idle; /* passes without a descriptor */
-	bool hot, broken;
+	uint32_t busy; /* passes with some, since the worker slept */
+	bool hot, broken, masked;
 	TAILQ_ENTRY(doorbell_chan) link;
 };
 int doorbell_init(void); /* registers the stage */
@@ -258,6 +263,7 @@ struct container_priv {
 	struct ff_container c;
 	struct ff_container_conf asked; /* conf before defaults: what "identical" is about */
 	int dirfd;                      /* its directory */
+	bool dir_is_new;                /* made by this run */
 	struct listener router, memif;
 	struct conn_list conns;
 	struct memif_list memifs;

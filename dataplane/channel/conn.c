@@ -138,7 +138,7 @@ conn_same_process(const struct conn *cn, const struct ff_channel *ch)
 	if (rc)
 		return rc;
 	close(p.pidfd);
-	return p.pid == ch->proc->pid && p.uid == ch->uid ? 0 : -EPERM;
+	return p.pid == ch->proc->pid ? 0 : -EPERM;
 }
 
 static int
@@ -305,9 +305,11 @@ conn_overdue(struct ff_container *c, uint64_t now_ns)
 {
 	struct conn *cn;
 
-	TAILQ_FOREACH(cn, &container_priv(c)->conns, link)
-	if ((cn->state == CONN_NEW || cn->stalled) && now_ns - cn->since_ns > CONN_PATIENCE_NS)
-		return cn;
+	TAILQ_FOREACH(cn, &container_priv(c)->conns, link) {
+		if ((cn->state == CONN_NEW || cn->stalled) &&
+		    now_ns - cn->since_ns > CONN_PATIENCE_NS)
+			return cn;
+	}
 	return NULL;
 }
 

@@ -20,9 +20,10 @@ ff_container_find(const char *id)
 {
 	struct ff_container *c;
 
-	TAILQ_FOREACH(c, &containers, link)
-	if (!strcmp(c->id, id))
-		return c;
+	TAILQ_FOREACH(c, &containers, link) {
+		if (!strcmp(c->id, id))
+			return c;
+	}
 	return NULL;
 }
 
@@ -53,9 +54,10 @@ ff_container_by_gid(const struct ff_tenant *t, const uint8_t gid[16])
 {
 	struct ff_container *c;
 
-	TAILQ_FOREACH(c, &containers, link)
-	if (c->tenant == t && !c->removing && ff_container_has_gid(c, gid))
-		return c;
+	TAILQ_FOREACH(c, &containers, link) {
+		if (c->tenant == t && !c->removing && ff_container_has_gid(c, gid))
+			return c;
+	}
 	return NULL;
 }
 
@@ -152,7 +154,7 @@ static int
 container_start(struct ff_container *c, char *err, size_t err_len)
 {
 	struct container_priv *p = container_priv(c);
-	int rc = rundir_make(c->id, &p->dirfd, err, err_len);
+	int rc = rundir_make(c->id, &p->dirfd, &p->dir_is_new, err, err_len);
 
 	if (rc)
 		return rc;
@@ -221,7 +223,9 @@ ff_container_add(const struct ff_container_conf *conf, char *err, size_t err_len
 	rc = container_start(c, err, err_len);
 	if (rc) {
 		container_stop(c, FF_DETACH_REMOVED);
-		rundir_remove(c->id);
+		/* One that was there may be mounted: it works again when the fault is gone. */
+		if (p->dir_is_new)
+			rundir_remove(c->id);
 		container_free(p);
 		return rc;
 	}
@@ -285,10 +289,11 @@ ff_containers_init(void)
 	rundir_clean(wanted);
 	for (unsigned i = 0; i < ff_config.num_containers; i++) {
 		rc = ff_container_add(&ff_config.containers[i], err, sizeof(err));
-		if (rc) {
+		if (rc)
 			ff_err("channel", "container %s: %s", ff_config.containers[i].id, err);
+		/* A container that does not run (yet) does not keep the others waiting. */
+		if (rc && rc != -ENODEV)
 			goto fail;
-		}
 	}
 	rc = ff_loop_timer_start(&tick_timer, TICK_MS, containers_tick, NULL);
 	if (rc)

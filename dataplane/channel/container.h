@@ -63,7 +63,7 @@ struct ff_container {
 	uint64_t limits[FF_QUOTA_MAX];
 	uint64_t used[FF_QUOTA_MAX];
 	_Atomic uint64_t counters[FF_CC_MAX];
-	uint8_t guid[8];            /* node_guid of its device, network order; from its id, constant */
+	uint8_t guid[8];            /* node_guid of its device, network order; constant */
 	struct ff_procmem *procmem; /* its copier thread, made on demand (verbs/procmem.h) */
 	TAILQ_HEAD(, ff_channel) channels;
 	TAILQ_ENTRY(ff_container) link;

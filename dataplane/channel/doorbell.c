@@ -3,10 +3,14 @@
  * The doorbell stage: takes QPNs off the memif rings of a worker's channels and tells the backend.
  * Runs on the worker.
  *
- * Hot channels (a doorbell within the last COLD_AFTER passes) are looked at in each pass, their
- * interrupts are masked. Cold ones are looked at in every COLD_EVERY-th pass, a part of them in
- * each; where workers sleep, their interrupts stay unmasked, so that going to sleep and waking up
- * cost by the channels that are in use, not by those that exist.
+ * Hot channels (a doorbell within the last COLD_AFTER passes) are looked at in each pass, cold ones
+ * in every COLD_EVERY-th, a part of them in each.
+ *
+ * Where workers sleep, interrupts are unmasked but for channels that ring again and again while the
+ * worker is awake: the flag shares a cache line with the ring's head, so setting and clearing it
+ * for each sleep would cost the process more than it saves. Whoever is unmasked writes its eventfd,
+ * which ends the next sleep at once; so going to sleep costs by the channels in use, not by those
+ * that exist.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,15 +21,15 @@
 #define BURST 32u
 #define COLD_AFTER 1024u
 #define COLD_EVERY 16u
+#define MASK_AFTER 4u
 
 TAILQ_HEAD(doorbell_list, doorbell_chan);
 
 struct doorbell_worker {
 	struct doorbell_list hot, cold;
 	unsigned num_cold;
-	bool sleeps;    /* the idle policy sleeps: cold rings are unmasked */
+	bool sleeps;    /* the idle policy does; else all rings stay masked */
 	bool scan_cold; /* it slept: a cold channel may be what woke it */
-	bool unmasked;  /* hot rings are, for a sleep */
 };
 
 static int doorbell_slot = -1;
@@ -36,6 +40,7 @@ chan_mask(struct doorbell_chan *db, bool masked)
 {
 	for (unsigned i = 0; i < db->num_rings; i++)
 		ff_memif_ring_mask(db->rings[i], masked);
+	db->masked = masked;
 }
 
 static bool
@@ -101,13 +106,11 @@ chan_poll(struct doorbell_chan *db)
 static void
 chan_cool(struct doorbell_worker *dw, struct doorbell_chan *db)
 {
-	if (dw->sleeps) {
-		/* Pairs with the producer: descriptor published, fence, mask loaded. */
+	/* Pairs with the producer: descriptor published, fence, mask loaded. */
+	if (dw->sleeps && db->masked) {
 		chan_mask(db, false);
-		if (chan_pending(db)) {
-			chan_mask(db, true);
+		if (chan_pending(db))
 			return;
-		}
 	}
 	db->hot = false;
 	TAILQ_REMOVE(&dw->hot, db, link);
@@ -118,10 +121,9 @@ chan_cool(struct doorbell_worker *dw, struct doorbell_chan *db)
 static void
 chan_heat(struct doorbell_worker *dw, struct doorbell_chan *db)
 {
-	if (dw->sleeps)
-		chan_mask(db, true);
 	db->hot = true;
 	db->idle = 0;
+	db->busy = 0;
 	TAILQ_REMOVE(&dw->cold, db, link);
 	TAILQ_INSERT_TAIL(&dw->hot, db, link);
 	dw->num_cold--;
@@ -137,10 +139,14 @@ poll_hot(struct doorbell_worker *dw)
 		next = TAILQ_NEXT(db, link);
 		work = chan_poll(db);
 		total += work;
-		if (work)
-			db->idle = 0;
-		else if (++db->idle >= COLD_AFTER)
-			chan_cool(dw, db);
+		if (!work) {
+			if (++db->idle >= COLD_AFTER)
+				chan_cool(dw, db);
+			continue;
+		}
+		db->idle = 0;
+		if (!db->masked && ++db->busy >= MASK_AFTER)
+			chan_mask(db, true);
 	}
 	return total;
 }
@@ -168,42 +174,32 @@ poll_cold(struct doorbell_worker *dw)
 	return total;
 }
 
-static void
-hot_mask(struct doorbell_worker *dw, bool masked)
-{
-	struct doorbell_chan *db;
-
-	TAILQ_FOREACH(db, &dw->hot, link)
-	chan_mask(db, masked);
-	dw->unmasked = !masked;
-}
-
 static unsigned
 doorbell_poll(struct ff_worker *w, uint64_t now_ns)
 {
 	struct doorbell_worker *dw = ff_worker_priv(w, doorbell_slot);
-	unsigned work;
+	unsigned work = poll_hot(dw);
 
-	if (dw->unmasked) /* another stage kept the worker from its sleep */
-		hot_mask(dw, true);
-	work = poll_hot(dw);
-	if (dw->num_cold)
+	/* What woke the worker is most often hot: then the others wait for a quiet pass. */
+	if (dw->num_cold && !(dw->scan_cold && work))
 		work += poll_cold(dw);
 	return work;
 }
 
-/* Cold channels need no second look: they were unmasked when last seen empty. */
 static bool
 doorbell_sleep_prepare(struct ff_worker *w)
 {
 	struct doorbell_worker *dw = ff_worker_priv(w, doorbell_slot);
 	struct doorbell_chan *db;
+	bool pending = false;
 
-	hot_mask(dw, false);
-	TAILQ_FOREACH(db, &dw->hot, link)
-	if (!db->broken && chan_pending(db))
-		return true;
-	return false;
+	TAILQ_FOREACH(db, &dw->hot, link) {
+		db->busy = 0;
+		if (db->masked)
+			chan_mask(db, false);
+		pending |= !db->broken && chan_pending(db);
+	}
+	return pending;
 }
 
 static void
@@ -211,8 +207,6 @@ doorbell_sleep_done(struct ff_worker *w)
 {
 	struct doorbell_worker *dw = ff_worker_priv(w, doorbell_slot);
 
-	if (dw->unmasked)
-		hot_mask(dw, true);
 	dw->scan_cold = true;
 }
 
@@ -279,10 +273,10 @@ add_on_worker(void *arg)
 			ff_worker_wake_fd_del(w, ff_memif_ring_eventfd(db->rings[i - 1]));
 		return;
 	}
-	db->idle = 0;
+	db->idle = db->busy = 0;
 	db->broken = false;
 	db->hot = true;
-	chan_mask(db, true);
+	chan_mask(db, !dw->sleeps);
 	TAILQ_INSERT_TAIL(&dw->hot, db, link);
 }
 

@@ -204,10 +204,10 @@ addr_of_message(const struct nlmsghdr *nlh, const struct ifaddrmsg *ifa, struct 
 		a->raw[10] = a->raw[11] = 0xff;
 		memcpy(a->raw + 12, local, 4);
 		/* RFC 3927: 169.254/16 is as link-local as fe80::/10. */
-		a->class = a->raw[12] == 169 && a->raw[13] == 254 ? ADDR_LINK_LOCAL : ADDR_IPV4;
+		a->kind = a->raw[12] == 169 && a->raw[13] == 254 ? ADDR_LINK_LOCAL : ADDR_IPV4;
 	} else {
 		memcpy(a->raw, local, 16);
-		a->class = IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)a->raw) ?
+		a->kind = IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)a->raw) ?
 				   ADDR_LINK_LOCAL :
 				   ADDR_IPV6;
 	}

@@ -41,8 +41,9 @@ ff_tenant_get(const char *name)
 	struct ff_tenant *t;
 	uint32_t index = 0;
 
-	TAILQ_FOREACH(t, &tenants, link)
-	if (!strcmp(t->name, name)) {
+	TAILQ_FOREACH(t, &tenants, link) {
+		if (strcmp(t->name, name))
+			continue;
 		t->refs++;
 		return t;
 	}
@@ -78,7 +79,7 @@ ff_tenants_reweigh(void)
 	struct ff_tenant *t;
 
 	TAILQ_FOREACH(t, &tenants, link)
-	__atomic_store_n(&t->weight, tenant_weight(t->name), __ATOMIC_RELAXED);
+		__atomic_store_n(&t->weight, tenant_weight(t->name), __ATOMIC_RELAXED);
 }
 
 /* A limit that the container does not set is the top level's. */

@@ -178,11 +178,12 @@ out:
 }
 
 int
-rundir_make(const char *id, int *out, char *err, size_t err_len)
+rundir_make(const char *id, int *out, bool *is_new, char *err, size_t err_len)
 {
-	int fd = make_dir(containers_fd, id);
-	int rc;
+	int fd, rc;
 
+	*is_new = faccessat(containers_fd, id, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
+	fd = make_dir(containers_fd, id);
 	if (fd < 0) {
 		snprintf(err, err_len, "cannot make %s/containers/%s: %s", ff_config.run_dir, id,
 			 strerror(-fd));

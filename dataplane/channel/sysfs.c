@@ -148,7 +148,8 @@ sysfs_slot(int fd, unsigned i, const struct ff_gid_entry *e)
 		return rc;
 	snprintf(name, sizeof(name), PORT_DIR "/gids/%u", i);
 	return sysfs_write(fd, name,
-			   "%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x:%02x%02x",
+			   "%02x%02x:%02x%02x:%02x%02x:%02x%02x:"
+			   "%02x%02x:%02x%02x:%02x%02x:%02x%02x",
 			   g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11],
 			   g[12], g[13], g[14], g[15]);
 }
@@ -259,20 +260,23 @@ ff_container_qp_retired(struct ff_container *c, const struct ff_qp *qp)
 }
 
 static void
+totals_add_all(struct port_totals *t, const struct ff_handle_table *qps)
+{
+	for (uint32_t i = 0; i < qps->size; i++)
+		if (qps->slots[i])
+			totals_add(t, (const struct ff_qp *)qps->slots[i]);
+}
+
+static void
 totals_of(struct ff_container *c, struct port_totals *t)
 {
 	struct ff_channel *ch;
 	struct ff_ucontext *uc;
 
 	*t = container_priv(c)->retired;
-	TAILQ_FOREACH(ch, &c->channels, link)
-	TAILQ_FOREACH(uc, &ch->contexts, link)
-	{
-		const struct ff_handle_table *tab = &uc->tables[FF_OBJ_QP];
-
-		for (uint32_t i = 0; i < tab->size; i++)
-			if (tab->slots[i])
-				totals_add(t, (const struct ff_qp *)tab->slots[i]);
+	TAILQ_FOREACH(ch, &c->channels, link) {
+		TAILQ_FOREACH(uc, &ch->contexts, link)
+			totals_add_all(t, &uc->tables[FF_OBJ_QP]);
 	}
 }
 

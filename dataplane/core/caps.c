@@ -24,7 +24,7 @@
 #include "log.h"
 
 /* Not used by glibc (SIGRTMIN and up) or by DPDK. */
-#define DROP_SIGNAL (SIGRTMAX - 1)
+#define DROP_SIGNAL  (SIGRTMAX - 1)
 #define DROP_WAIT_MS 1000
 
 /* Linux keeps them in two words (capset(2), version 3). */

@@ -12,8 +12,8 @@
 
 #include "worker_priv.h"
 
-#define SHIFT         32
-#define CALIBRATE_NS  50000000u /* two samples so far apart: 1e-6 of error from the reading */
+#define SHIFT	     32
+#define CALIBRATE_NS 50000000u /* two samples so far apart: 1e-6 of error from the reading */
 
 /* Written once, by ff_clock_calibrate(), before there are threads. mult 0: no TSC. */
 static struct {
@@ -102,9 +102,9 @@ ff_now_ns(void)
 {
 	if (!clock_tsc.mult)
 		return kernel_ns();
-	return clock_tsc.ns0 + (uint64_t)(((unsigned __int128)(__rdtsc() - clock_tsc.tsc0) *
-					   clock_tsc.mult) >>
-					  SHIFT);
+	return clock_tsc.ns0 +
+	       (uint64_t)(((unsigned __int128)(__rdtsc() - clock_tsc.tsc0) * clock_tsc.mult) >>
+			  SHIFT);
 }
 
 #else

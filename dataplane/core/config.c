@@ -13,7 +13,7 @@
 #include "core/build_conf.h"
 
 /* A file of this size is not a configuration. */
-#define FILE_MAX (64u << 20)
+#define FILE_MAX      (64u << 20)
 /* Below it, the programs that spin on their completion queues need the CPUs. */
 #define POLL_CPUS_MIN 4
 struct ff_config ff_config;
@@ -114,7 +114,8 @@ log_components(struct ff_parse *p, json_t *value, const char *path, void *base)
 		ff_parse_fault(p, path, "must be an object, is %s", ff_json_type_name(value));
 		return;
 	}
-	json_object_foreach (value, key, v) {
+	json_object_foreach(value, key, v)
+	{
 		ff_path_key(sub, path, key);
 		if (!ff_log_component_known(key)) {
 			ff_parse_fault(p, sub, "is no component that writes logs");
@@ -160,7 +161,8 @@ worker_cores(struct ff_parse *p, json_t *value, const char *path, void *base)
 		ff_parse_fault(p, path, "must list 1 to %u CPUs", FF_WORKERS_MAX);
 		return;
 	}
-	json_array_foreach (value, i, element) {
+	json_array_foreach(value, i, element)
+	{
 		ff_path_index(sub, path, i);
 		core.off = offsetof(struct ff_config, cores) + i * sizeof(c->cores[0]);
 		ff_parse_value(p, element, sub, &core, c);
@@ -205,14 +207,16 @@ parse_workers(struct ff_parse *p, json_t *value, const char *path, void *base)
 	if (json_is_array(cores) && json_array_size(cores) <= FF_WORKERS_MAX) {
 		if (json_is_integer(json_object_get(value, "count")) &&
 		    c->num_workers != json_array_size(cores))
-			ff_parse_fault(p, "workers.cores", "lists %zu CPUs, but workers.count is %u",
+			ff_parse_fault(p, "workers.cores",
+				       "lists %zu CPUs, but workers.count is %u",
 				       json_array_size(cores), c->num_workers);
 		c->num_workers = (unsigned)json_array_size(cores);
 	}
 	idle = json_object_get(value, "idle");
 	if (json_object_get(value, "spin_us") && idle && c->idle != FF_IDLE_ADAPTIVE)
-		ff_parse_fault(p, "workers.spin_us", "has no meaning unless workers.idle is "
-						     "\"adaptive\"");
+		ff_parse_fault(p, "workers.spin_us",
+			       "has no meaning unless workers.idle is "
+			       "\"adaptive\"");
 }
 
 /* ---- "memory", "limits" ---- */
@@ -285,7 +289,8 @@ parse_tenants(struct ff_parse *p, json_t *value, const char *path, void *base)
 	c->tenants = array_room(p, value, path, FF_CONF_TENANTS_MAX, sizeof(*c->tenants));
 	if (!c->tenants)
 		return;
-	json_array_foreach (value, i, element) {
+	json_array_foreach(value, i, element)
+	{
 		struct ff_tenant_conf *t = &c->tenants[c->num_tenants++];
 
 		t->weight = FF_TENANT_WEIGHT;
@@ -313,7 +318,8 @@ parse_containers(struct ff_parse *p, json_t *value, const char *path, void *base
 	c->containers = array_room(p, value, path, FF_CONF_CONTAINERS_MAX, sizeof(*c->containers));
 	if (!c->containers)
 		return;
-	json_array_foreach (value, i, element) {
+	json_array_foreach(value, i, element)
+	{
 		ff_path_index(sub, path, i);
 		ff_parse_container(p, element, sub, &c->containers[c->num_containers++]);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The configuration file (JSON, conf/freeflowd.schema.json): read on the control thread, then constant. */
+/* The configuration file (JSON, conf/freeflowd.schema.json): read on the control thread, then
+ * constant. */
 #ifndef FF_CORE_CONFIG_H
 #define FF_CORE_CONFIG_H
 
@@ -16,12 +17,12 @@
 struct ff_limits {
 	uint32_t processes, contexts, pds, mrs, mws, cqs, qps, srqs, ahs, mcast;
 	uint32_t qp_wr, cq_entries, sge;
-	uint64_t pinned_bytes;       /* default: the machine's memory */
+	uint64_t pinned_bytes; /* default: the machine's memory */
 };
 
-#define FF_CONF_TENANTS_MAX 4096u /* FF_TENANTS_MAX of channel/container.h */
+#define FF_CONF_TENANTS_MAX    4096u /* FF_TENANTS_MAX of channel/container.h */
 #define FF_CONF_CONTAINERS_MAX 16384u
-#define FF_TENANT_WEIGHT 100u
+#define FF_TENANT_WEIGHT       100u
 struct ff_tenant_conf {
 	char name[FF_ID_LEN];
 	uint32_t weight; /* share of a worker under contention; 1 to 1000, default 100 */
@@ -30,10 +31,10 @@ struct ff_tenant_conf {
 #define FF_CONF_ADDRS 8u
 struct ff_container_conf {
 	char id[FF_ID_LEN];
-	char tenant[FF_ID_LEN];              /* default "default" */
-	char addresses[FF_CONF_ADDRS][46];   /* text; empty slots at the end */
-	unsigned num_addresses;              /* 0: the addresses of netns, followed as they change */
-	char netns[256];                     /* path of a network namespace; "" : none */
+	char tenant[FF_ID_LEN];		   /* default "default" */
+	char addresses[FF_CONF_ADDRS][46]; /* text; empty slots at the end */
+	unsigned num_addresses;		   /* 0: the addresses of netns, followed as they change */
+	char netns[256];		   /* path of a network namespace; "" : none */
 	struct ff_limits limits;
 };
 
@@ -52,19 +53,19 @@ enum ff_hugepages { FF_HUGE_AUTO, FF_HUGE_REQUIRE, FF_HUGE_NEVER };
 #define FF_RUN_DIR_MAX 80u
 
 struct ff_config {
-	char name[FF_ID_LEN];      /* instance, for people; default "freeflow" */
-	char run_dir[192];         /* default /run/freeflow */
-	char shim_path[256];       /* libfreeflow.so that containers get; default: installed one */
+	char name[FF_ID_LEN]; /* instance, for people; default "freeflow" */
+	char run_dir[192];    /* default /run/freeflow */
+	char shim_path[256];  /* libfreeflow.so that containers get; default: installed one */
 	enum ff_log_level log_level;
 	struct ff_log_conf log_components[FF_CONF_LOG_COMPONENTS]; /* levels of their own */
 	unsigned num_log_components;
-	unsigned num_workers;      /* default 1 */
+	unsigned num_workers;	   /* default 1 */
 	int cores[FF_WORKERS_MAX]; /* -1: wherever the kernel puts it */
 	enum ff_idle_policy idle;  /* default: interrupt when fewer than 4 CPUs, else poll */
-	unsigned spin_us;          /* adaptive; default 50 */
-	int priority;              /* SCHED_FIFO of sleeping policies, 0: none; default 10 */
+	unsigned spin_us;	   /* adaptive; default 50 */
+	int priority;		   /* SCHED_FIFO of sleeping policies, 0: none; default 10 */
 	enum ff_hugepages hugepages;
-	unsigned memory_mb;        /* EAL memory; default 64 */
+	unsigned memory_mb; /* EAL memory; default 64 */
 	struct ff_limits limits;
 	struct ff_tenant_conf *tenants;
 	unsigned num_tenants;
@@ -77,8 +78,9 @@ extern struct ff_config ff_config;
 
 void ff_config_defaults(struct ff_config *c);
 /*
- * Reads and checks path; an empty file gives the defaults. Every fault is written to err, one line each: "PATH: what is wrong"
- * (JSON path such as workers.count). Returns 0, or -EINVAL with *c untouched, or -errno.
+ * Reads and checks path; an empty file gives the defaults. Every fault is written to err, one line
+ * each: "PATH: what is wrong" (JSON path such as workers.count). Returns 0, or -EINVAL with *c
+ * untouched, or -errno.
  */
 int ff_config_load(const char *path, struct ff_config *c, FILE *err);
 /* The same from memory; text[len] is '\0'. */

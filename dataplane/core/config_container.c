@@ -8,10 +8,10 @@
 #include "config.h"
 #include "config_priv.h"
 
-#define LIMIT(name, most)                                                                          \
-	{                                                                                          \
-		.key = #name, .type = FF_FIELD_U32, .off = offsetof(struct ff_limits, name),       \
-		.min = 1, .max = (most)                                                            \
+#define LIMIT(name, most)                                                                    \
+	{                                                                                    \
+		.key = #name, .type = FF_FIELD_U32, .off = offsetof(struct ff_limits, name), \
+		.min = 1, .max = (most)                                                      \
 	}
 
 /* Upper bounds: what the ABI can name (24-bit QPNs and keys, of which half may be used). */
@@ -113,7 +113,8 @@ container_addresses(struct ff_parse *p, json_t *value, const char *path, void *b
 			       json_array_size(value), FF_CONF_ADDRS);
 		return;
 	}
-	json_array_foreach (value, i, element) {
+	json_array_foreach(value, i, element)
+	{
 		ff_path_index(sub, path, i);
 		address_add(p, element, sub, base);
 	}

@@ -22,22 +22,22 @@ void ff_parse_fault(struct ff_parse *p, const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 enum ff_field_type {
-	FF_FIELD_U32,     /* min..max */
+	FF_FIELD_U32, /* min..max */
 	FF_FIELD_U64,
 	FF_FIELD_INT,
-	FF_FIELD_NAME,    /* char[FF_ID_LEN]: an identifier */
-	FF_FIELD_STRING,  /* char[size]: no control characters, not empty */
-	FF_FIELD_ENUM,    /* int-sized enum: index in names */
-	FF_FIELD_CUSTOM,  /* fn reads it */
+	FF_FIELD_NAME,	 /* char[FF_ID_LEN]: an identifier */
+	FF_FIELD_STRING, /* char[size]: no control characters, not empty */
+	FF_FIELD_ENUM,	 /* int-sized enum: index in names */
+	FF_FIELD_CUSTOM, /* fn reads it */
 };
 
 struct ff_field {
 	const char *key;
 	enum ff_field_type type;
-	size_t off;                /* in the struct that the object fills */
-	size_t size;               /* FF_FIELD_STRING */
+	size_t off;  /* in the struct that the object fills */
+	size_t size; /* FF_FIELD_STRING */
 	uint64_t min, max;
-	const char *const *names;  /* FF_FIELD_ENUM, NULL at the end */
+	const char *const *names; /* FF_FIELD_ENUM, NULL at the end */
 	void (*fn)(struct ff_parse *p, json_t *value, const char *path, void *base);
 };
 

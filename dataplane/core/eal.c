@@ -22,7 +22,7 @@
 #include "config.h"
 #include "log.h"
 
-#define ARGS_MAX 16
+#define ARGS_MAX   16
 /* "(0,1,...)" of all CPUs: four digits each. */
 #define LCORES_LEN (FF_WORKERS_MAX * 16 + 2 * 4 * RTE_MAX_LCORE + 64)
 
@@ -33,8 +33,7 @@ static struct {
 	char telemetry[256];
 } eal;
 
-static int __attribute__((format(printf, 1, 2)))
-arg_add(const char *fmt, ...)
+static int __attribute__((format(printf, 1, 2))) arg_add(const char *fmt, ...)
 {
 	va_list ap;
 	int rc;
@@ -60,9 +59,9 @@ log_write(void *cookie, const char *buf, size_t size)
 	while (len && (buf[len - 1] == '\n' || buf[len - 1] == ' '))
 		len--;
 	if (len)
-		ff_log(level <= (int)RTE_LOG_ERR	? FF_LOG_ERR
-		       : level == (int)RTE_LOG_WARNING	? FF_LOG_WARN
-							: FF_LOG_DEBUG,
+		ff_log(level <= (int)RTE_LOG_ERR       ? FF_LOG_ERR
+		       : level == (int)RTE_LOG_WARNING ? FF_LOG_WARN
+						       : FF_LOG_DEBUG,
 		       "eal", "%.*s", (int)len, buf);
 	return (ssize_t)size;
 }
@@ -101,8 +100,10 @@ lcores_format(char *out, size_t size)
 	for (i = 0; i < ff_config.num_workers; i++) {
 		cpu = ff_config.cores[i];
 		if (cpu >= 0 && (cpu >= RTE_MAX_LCORE || !CPU_ISSET(cpu, &allowed))) {
-			ff_err("eal", "workers.cores[%u]: CPU %d is not one that this process may "
-			       "use (%s)", i, cpu, all);
+			ff_err("eal",
+			       "workers.cores[%u]: CPU %d is not one that this process may "
+			       "use (%s)",
+			       i, cpu, all);
 			return -EINVAL;
 		}
 		if (cpu >= 0)
@@ -154,8 +155,10 @@ hugepages_decide(bool *use)
 	if (*use || ff_config.hugepages == FF_HUGE_NEVER)
 		return 0;
 	if (ff_config.hugepages == FF_HUGE_REQUIRE) {
-		ff_err("eal", "memory.hugepages is \"require\", but fewer than %u MB of hugepages "
-		       "are free (see /proc/sys/vm/nr_hugepages)", ff_config.memory_mb);
+		ff_err("eal",
+		       "memory.hugepages is \"require\", but fewer than %u MB of hugepages "
+		       "are free (see /proc/sys/vm/nr_hugepages)",
+		       ff_config.memory_mb);
 		return -ENOMEM;
 	}
 	ff_info("eal", "fewer than %u MB of hugepages are free: normal pages are used",
@@ -191,7 +194,7 @@ args_make(void)
 	if (!huge)
 		rc |= arg_add("--no-shconf");
 	rc |= arg_add("--log-level=%d",
-		      (int)(ff_config.log_level == FF_LOG_DEBUG ? RTE_LOG_INFO : RTE_LOG_WARNING));
+		      (int)(ff_config.log_level == FF_LOG_DEBUG ? RTE_LOG_INFO : RTE_LOG_ERR));
 	/* It warns that it has no socket of the old protocol, which nobody wants. */
 	rc |= arg_add("--log-level=lib.telemetry:%d", (int)RTE_LOG_ERR);
 	return rc ? -ENOMEM : 0;

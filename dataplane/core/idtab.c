@@ -9,7 +9,7 @@
 #define IDTAB_IDS  (1u << FF_IDTAB_BITS)
 #define IDTAB_ROOT (1u << (FF_IDTAB_BITS - FF_IDTAB_LEAF_BITS))
 /* At most half of the ids are in use, so this many draws all fail with probability 2^-64. */
-#define DRAWS_MAX 64
+#define DRAWS_MAX  64
 
 void
 ff_idtab_init(struct ff_idtab *t, uint32_t min_id)

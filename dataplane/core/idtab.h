@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FF_IDTAB_BITS 24u
-#define FF_IDTAB_LEAF_BITS 12u
-#define FF_IDTAB_LEAF (1u << FF_IDTAB_LEAF_BITS)
+#define FF_IDTAB_BITS	   24u
+#define FF_IDTAB_LEAF_BITS 9u
+#define FF_IDTAB_LEAF	   (1u << FF_IDTAB_LEAF_BITS)
 
 struct ff_idtab {
 	/* Leaves are made on demand and live as long as the table. Writer: control, release. */

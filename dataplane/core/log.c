@@ -12,26 +12,26 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_MAX_LEN 1024
+#define LINE_MAX_LEN	 1024
 /* What one component may say in a second: a hostile container must not be able to fill a disk. */
 #define LINES_PER_SECOND 200u
-#define LEVEL_UNSET      (-1)
+#define LEVEL_UNSET	 (-1)
 
 struct component {
 	const char *name;
-	_Atomic int level;          /* LEVEL_UNSET: the general one */
-	_Atomic uint64_t second;    /* the one that lines counts */
+	_Atomic int level;	 /* LEVEL_UNSET: the general one */
+	_Atomic uint64_t second; /* the one that lines counts */
 	_Atomic uint32_t lines;
 	_Atomic uint32_t suppressed;
 };
 
 /* The last one stands for every name that is not in the table. */
 static struct component components[] = {
-	{"main", LEVEL_UNSET},    {"config", LEVEL_UNSET},  {"eal", LEVEL_UNSET},
-	{"loop", LEVEL_UNSET},    {"worker", LEVEL_UNSET},  {"memif", LEVEL_UNSET},
+	{"main", LEVEL_UNSET},	  {"config", LEVEL_UNSET},    {"eal", LEVEL_UNSET},
+	{"loop", LEVEL_UNSET},	  {"worker", LEVEL_UNSET},    {"memif", LEVEL_UNSET},
 	{"channel", LEVEL_UNSET}, {"container", LEVEL_UNSET}, {"verbs", LEVEL_UNSET},
-	{"umem", LEVEL_UNSET},    {"nic", LEVEL_UNSET},     {"telemetry", LEVEL_UNSET},
-	{"admin", LEVEL_UNSET},   {"other", LEVEL_UNSET},
+	{"umem", LEVEL_UNSET},	  {"nic", LEVEL_UNSET},	      {"telemetry", LEVEL_UNSET},
+	{"admin", LEVEL_UNSET},	  {"other", LEVEL_UNSET},
 };
 #define NUM_COMPONENTS (sizeof(components) / sizeof(components[0]))
 
@@ -140,7 +140,8 @@ line_write(enum ff_log_level level, const char *component, const struct timespec
 
 	line_clean(buf + start, (size_t)n < len ? (size_t)n : len - (size_t)start);
 	buf[len++] = '\n';
-	/* One write, so lines of several threads never mix. A log that fails is nobody's concern. */
+	/* One write, so lines of several threads never mix. A log that fails is nobody's concern.
+	 */
 	if (write(STDERR_FILENO, buf, len) < 0)
 		return;
 }

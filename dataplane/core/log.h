@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Leveled, component-tagged log lines on stderr (journald priorities). Any thread but no worker's fast path. */
+/* Leveled, component-tagged log lines on stderr (journald priorities). Any thread but no worker's
+ * fast path. */
 #ifndef FF_CORE_LOG_H
 #define FF_CORE_LOG_H
 
@@ -16,9 +17,9 @@ bool ff_log_component_known(const char *component);
 void ff_log(enum ff_log_level level, const char *component, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define ff_err(comp, ...) ff_log(FF_LOG_ERR, comp, __VA_ARGS__)
-#define ff_warn(comp, ...) ff_log(FF_LOG_WARN, comp, __VA_ARGS__)
-#define ff_info(comp, ...) ff_log(FF_LOG_INFO, comp, __VA_ARGS__)
+#define ff_err(comp, ...)   ff_log(FF_LOG_ERR, comp, __VA_ARGS__)
+#define ff_warn(comp, ...)  ff_log(FF_LOG_WARN, comp, __VA_ARGS__)
+#define ff_info(comp, ...)  ff_log(FF_LOG_INFO, comp, __VA_ARGS__)
 #define ff_debug(comp, ...) ff_log(FF_LOG_DEBUG, comp, __VA_ARGS__)
 
 #endif

@@ -16,7 +16,7 @@
 #include "msgring.h"
 #include "worker.h"
 
-#define BATCH        64
+#define BATCH	     64
 #define CONTROL_RING FF_WORKER_RING
 
 /* A call that another thread waits for. On the caller's stack. */

@@ -61,8 +61,10 @@ lock_refused(const char *path, int fd)
 	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
 
 	pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
-	ff_err("main", "another freeflowd (process %s) runs on %s (%s is locked); give this one a "
-	       "run_dir of its own", pid[0] ? pid : "unknown", ff_config.run_dir, path);
+	ff_err("main",
+	       "another freeflowd (process %s) runs on %s (%s is locked); give this one a "
+	       "run_dir of its own",
+	       pid[0] ? pid : "unknown", ff_config.run_dir, path);
 }
 
 int

@@ -17,7 +17,7 @@
 
 #include "worker_priv.h"
 
-#define WAIT_EVENTS 16
+#define WAIT_EVENTS	 16
 /* A deadline nearer than this is spun for: going to sleep and back takes as long. */
 #define DEADLINE_SPIN_NS 3000u
 

@@ -17,7 +17,7 @@ struct ff_worker;
 #define FF_WORKERS_MAX 32u
 
 enum ff_idle_policy {
-	FF_IDLE_POLL,      /* never sleeps */
+	FF_IDLE_POLL,	   /* never sleeps */
 	FF_IDLE_ADAPTIVE,  /* spins spin_us without work, then arms interrupts and sleeps */
 	FF_IDLE_INTERRUPT, /* sleeps whenever a pass finds no work */
 };
@@ -37,7 +37,7 @@ struct ff_worker_stage {
 	 * (the worker does not sleep). May be NULL.
 	 */
 	bool (*sleep_prepare)(struct ff_worker *w);
-	void (*sleep_done)(struct ff_worker *w);   /* awake again: mask interrupts. May be NULL */
+	void (*sleep_done)(struct ff_worker *w); /* awake again: mask interrupts. May be NULL */
 	/* Earliest time (ff_now_ns) at which poll wants to be called; UINT64_MAX: none. */
 	uint64_t (*deadline)(struct ff_worker *w); /* may be NULL */
 };
@@ -94,10 +94,10 @@ void ff_worker_call(struct ff_worker *w, void (*fn)(void *arg), void *arg);
 void ff_workers_synchronize(void);
 
 /*
- * An eventfd that wakes the worker when it sleeps (memif rings); the stage's sleep_prepare armed it.
- * It is never read: each write is an edge, and that is all that counts. Whatever else a container
- * passes off as an eventfd is refused (-EINVAL): polling a foreign file may block. On the worker or
- * by ff_worker_call; delete it before it is closed.
+ * An eventfd that wakes the worker when it sleeps (memif rings); the stage's sleep_prepare armed
+ * it. It is never read: each write is an edge, and that is all that counts. Whatever else a
+ * container passes off as an eventfd is refused (-EINVAL): polling a foreign file may block. On the
+ * worker or by ff_worker_call; delete it before it is closed.
  */
 int ff_worker_wake_fd_add(struct ff_worker *w, int fd);
 void ff_worker_wake_fd_del(struct ff_worker *w, int fd);

@@ -20,16 +20,19 @@ struct ff_worker {
 	uint64_t spin_ns;
 	struct ff_msgring *messages;
 	int epfd;
-	int wake_fd;             /* eventfd; written by posters */
+	int wake_fd; /* eventfd; written by posters */
 	unsigned lcore;
-	int init_rc;             /* of the stages' init; control reads it after a call */
+	/* Hand-over of the whole struct to the thread and back, besides EAL's own (which a thread
+	 * sanitizer does not see): release by the one, acquire by the other. */
+	_Atomic bool handed_over, handed_back;
+	int init_rc; /* of the stages' init; control reads it after a call */
 	void *priv[FF_STAGES_MAX];
 
 	/* Owner: the worker. */
 	alignas(FF_CACHE_LINE) bool stop;
-	uint64_t idle_since_ns;  /* 0: the pass before had work */
+	uint64_t idle_since_ns; /* 0: the pass before had work */
 	unsigned last_work;
-	unsigned cpu_countdown;  /* passes until the CPU is looked up again */
+	unsigned cpu_countdown; /* passes until the CPU is looked up again */
 
 	/*
 	 * alert: the worker goes to sleep, a poster must write wake_fd. Writer: worker. Readers:
@@ -80,7 +83,7 @@ void ff_worker_idle(struct ff_worker *w, uint64_t now_ns);
 void ff_worker_wake(struct ff_worker *w);
 
 /* clock.c */
-void ff_clock_start(void); /* first of two samples; as early as can be */
+void ff_clock_start(void);     /* first of two samples; as early as can be */
 void ff_clock_calibrate(void); /* second; waits until they are 50 ms apart. Before the workers. */
 
 #endif

@@ -164,12 +164,18 @@ priority_set(const struct ff_worker *w)
 {
 	struct sched_param sp = {.sched_priority = ff_config.priority};
 
-	if (w->idle == FF_IDLE_POLL || !ff_config.priority)
+	/* A thread that polls for ever with a real-time priority would own its CPU: SCHED_OTHER,
+	 * also where the whole process was started with another policy. */
+	if (w->idle == FF_IDLE_POLL || !ff_config.priority) {
+		sp.sched_priority = 0;
+		sched_setscheduler(0, SCHED_OTHER, &sp);
 		return;
+	}
 	/* Reset on fork: nothing that is ever made from a worker may inherit it. */
 	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &sp) == 0)
 		return;
-	ff_warn("worker", "worker %u: no real-time priority (%s; needs CAP_SYS_NICE and, with "
+	ff_warn("worker",
+		"worker %u: no real-time priority (%s; needs CAP_SYS_NICE and, with "
 		"cgroup v1, cpu.rt_runtime_us): wake-ups will be slow on a busy machine",
 		w->index, strerror(errno));
 	if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -20))
@@ -177,8 +183,7 @@ priority_set(const struct ff_worker *w)
 }
 
 /* No page fault of the first passes' stack frames. */
-static void __attribute__((noinline))
-stack_warm(void)
+static void __attribute__((noinline)) stack_warm(void)
 {
 	volatile char warm[STACK_WARM];
 	size_t i;
@@ -192,16 +197,19 @@ thread_main(void *arg)
 {
 	struct ff_worker *w = arg;
 
+	while (!atomic_load_explicit(&w->handed_over, memory_order_acquire))
+		rte_pause();
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	priority_set(w);
 	stack_warm();
 	w->init_rc = ff_worker_enter(w);
-	if (w->init_rc) {
+	if (!w->init_rc) {
+		ff_worker_loop(w);
+		ff_worker_leave(w);
+	} else {
 		ff_worker_serve(w);
-		return w->init_rc;
 	}
-	ff_worker_loop(w);
-	ff_worker_leave(w);
+	atomic_store_explicit(&w->handed_back, true, memory_order_release);
 	return 0;
 }
 
@@ -225,10 +233,13 @@ workers_launch(void)
 	unsigned lcore;
 	int rc;
 
-	RTE_LCORE_FOREACH_WORKER (lcore) {
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
 		if (num_launched == num_workers)
 			break;
 		workers[num_launched].lcore = lcore;
+		atomic_store_explicit(&workers[num_launched].handed_over, true,
+				      memory_order_release);
 		rc = rte_eal_remote_launch(thread_main, &workers[num_launched], lcore);
 		if (rc)
 			return rc;
@@ -280,6 +291,8 @@ ff_workers_stop(void)
 	for (i = 0; i < num_launched; i++) {
 		ff_worker_call(&workers[i], stop_set, &workers[i]);
 		rte_eal_wait_lcore(workers[i].lcore);
+		while (!atomic_load_explicit(&workers[i].handed_back, memory_order_acquire))
+			rte_pause();
 	}
 	running = false;
 	num_launched = 0;

@@ -21,7 +21,8 @@ channel_walk(struct ff_channel *ch, void *arg)
 
 	if (!tel_page_wants(w->page, ch->container))
 		return;
-	TAILQ_FOREACH (uc, &ch->contexts, link) {
+	TAILQ_FOREACH(uc, &ch->contexts, link)
+	{
 		const struct ff_handle_table *t = &uc->tables[w->type];
 
 		for (i = 0; i < t->size; i++) {
@@ -110,8 +111,8 @@ cq_fill(struct tel_obj *o, const struct ff_obj *obj)
 static void
 access_text(uint32_t access, char out[64])
 {
-	static const char *const names[] = {"local_write", "remote_write", "remote_read",
-					    "remote_atomic", "mw_bind", "zero_based"};
+	static const char *const names[] = {"local_write",   "remote_write", "remote_read",
+					    "remote_atomic", "mw_bind",	     "zero_based"};
 	unsigned i, n = 0;
 
 	out[0] = '\0';

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Records, their size as JSON, and pages of them. Control thread, while a telemetry thread waits. */
+/* Records, their size as JSON, and pages of them. Control thread, while a telemetry thread waits.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
  * DPDK answers with 16 KB at the most and silently leaves out what does not fit. The rest of the
  * answer (command, total, next) takes less than 256 bytes.
  */
-#define PAGE_BYTES (16384u - 512u)
+#define PAGE_BYTES   (16384u - 512u)
 /* Of a dictionary, RTE_TEL_MAX_DICT_ENTRIES. */
 #define PAGE_RECORDS 200u
 
@@ -40,9 +41,9 @@ tel_str(struct tel_obj *o, const char *name, const char *value)
 
 	/* Nothing that JSON must escape, so that its length is known. */
 	for (i = 0; i < n; i++)
-		clean[i] = value[i] < ' ' || value[i] > '~' || value[i] == '"' || value[i] == '\\' ?
-				   '?' :
-				   value[i];
+		clean[i] = value[i] < ' ' || value[i] > '~' || value[i] == '"' || value[i] == '\\'
+				   ? '?'
+				   : value[i];
 	clean[n] = '\0';
 	o->bytes += strlen(name) + n + 6; /* "":"", */
 	if (o->d)
@@ -54,8 +55,8 @@ tel_num(struct tel_obj *o, const char *name, uint64_t value)
 {
 	char digits[24];
 
-	o->bytes += strlen(name) + 4 + (size_t)snprintf(digits, sizeof(digits), "%llu",
-							(unsigned long long)value);
+	o->bytes += strlen(name) + 4 +
+		    (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value);
 	if (o->d)
 		rte_tel_data_add_dict_u64(o->d, name, value);
 }

@@ -7,11 +7,16 @@
 #include "telemetry_priv.h"
 
 static const char *const quota_names[FF_QUOTA_MAX] = {
-	[FF_QUOTA_PROCESSES] = "processes", [FF_QUOTA_CONTEXTS] = "contexts",
-	[FF_QUOTA_PDS] = "pds",		    [FF_QUOTA_MRS] = "mrs",
-	[FF_QUOTA_MWS] = "mws",		    [FF_QUOTA_CQS] = "cqs",
-	[FF_QUOTA_QPS] = "qps",		    [FF_QUOTA_SRQS] = "srqs",
-	[FF_QUOTA_AHS] = "ahs",		    [FF_QUOTA_MCAST] = "mcast",
+	[FF_QUOTA_PROCESSES] = "processes",
+	[FF_QUOTA_CONTEXTS] = "contexts",
+	[FF_QUOTA_PDS] = "pds",
+	[FF_QUOTA_MRS] = "mrs",
+	[FF_QUOTA_MWS] = "mws",
+	[FF_QUOTA_CQS] = "cqs",
+	[FF_QUOTA_QPS] = "qps",
+	[FF_QUOTA_SRQS] = "srqs",
+	[FF_QUOTA_AHS] = "ahs",
+	[FF_QUOTA_MCAST] = "mcast",
 	[FF_QUOTA_PINNED] = "pinned_bytes",
 };
 
@@ -104,7 +109,8 @@ process_record(struct ff_channel *ch, void *arg)
 
 	if (!tel_page_wants(p, ch->container) || !tel_page_next(p))
 		return;
-	TAILQ_FOREACH (uc, &ch->contexts, link) {
+	TAILQ_FOREACH(uc, &ch->contexts, link)
+	{
 		contexts++;
 		for (i = 0; i < FF_OBJ_MAX; i++)
 			objects[i] += uc->tables[i].used;

@@ -36,8 +36,8 @@ struct tel_page {
 	uint32_t start, count;
 	char container[FF_ID_LEN]; /* "": all */
 	/* In the making: */
-	uint32_t seen;   /* records that match, so far */
-	uint32_t used;   /* in the page */
+	uint32_t seen; /* records that match, so far */
+	uint32_t used; /* in the page */
 	bool full;
 	struct tel_obj items;
 };

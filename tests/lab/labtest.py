@@ -62,6 +62,7 @@ class Script:
         self._count = 0
 
     def run(self, name, function, *args):
+        started = time.monotonic()
         try:
             function(*args)
         except Skipped as reason:
@@ -73,7 +74,7 @@ class Script:
             print(f"not ok {name} - {first}", flush=True)
             self._failed += 1
         else:
-            print(f"ok {name}", flush=True)
+            print(f"ok {name} ({time.monotonic() - started:.1f} s)", flush=True)
         self._count += 1
 
     def end(self):

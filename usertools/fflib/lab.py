@@ -99,11 +99,16 @@ class Lab:
 
     # Up
 
-    def up(self, hosts, containers, binaries, options):
+    def up(self, hosts, containers, binaries, options, tenants=None):
         """
         hosts x containers; binaries: router.Binaries, or None for the plain overlay alone;
-        options: router.config_make. Leaves nothing behind when it fails.
+        options: router.config_make; tenants: of containers that are not of the default one.
+        Leaves nothing behind when it fails.
         """
+        names = [f"c{n}" for n in range(1, hosts * containers + 1)]
+        for name in tenants or {}:
+            if name not in names:
+                raise LabError(f"--tenant: no container {name} (there are: {', '.join(names)})")
         os.makedirs(base_dir(), mode=0o755, exist_ok=True)
         try:
             os.mkdir(self.dir, 0o755)
@@ -112,14 +117,15 @@ class Lab:
                            "ff-lab status, ff-lab down") from None
         try:
             with self._locked():
-                self._build(hosts, containers, binaries, options)
+                self._build(hosts, containers, binaries, options, tenants or {})
         except BaseException:
             self.down()
             raise
 
-    def _build(self, hosts, containers, binaries, options):
+    def _build(self, hosts, containers, binaries, options, tenants):
         self.state = {"version": 1, "name": self.name, "hosts": [], "containers": [],
-                      "next": 1, "visible": binaries.visible if binaries else [],
+                      "next": 1, "tenants": tenants,
+                      "visible": binaries.visible if binaries else [],
                       "underlay": self._path("ns", "underlay")}
         os.mkdir(self._path("ns"), 0o700)
         os.mkdir(self._path("root"), 0o700)
@@ -163,7 +169,8 @@ class Lab:
         net.netns_make(entry["netns"])
         net.container_configure(entry["netns"], host["netns"], name, index)
         if host["router"]:
-            entry["freeflow"] = router.container_add(host, name, entry["netns"])
+            entry["freeflow"] = router.container_add(host, name, entry["netns"],
+                                                     self.state["tenants"].get(name))
             self._save()
         return entry
 

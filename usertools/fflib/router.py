@@ -174,9 +174,10 @@ def _ffctl(host, *args):
         raise LabError(f"router of {host['name']}: {done.stderr.strip()}")
 
 
-def container_add(host, name, netns):
+def container_add(host, name, netns, tenant=None):
     """Registers a container; the directory that it must see as its /freeflow."""
-    _ffctl(host, "container", "add", "--netns", netns, name)
+    of_tenant = ["--tenant", tenant] if tenant else []
+    _ffctl(host, "container", "add", "--netns", netns, *of_tenant, name)
     return os.path.join(host["router"]["run_dir"], "containers", name)
 
 

@@ -25,12 +25,12 @@ test_parse(void)
 	struct addr a = parsed("10.32.0.2");
 
 	CU_ASSERT_EQUAL(memcmp(a.raw, mapped, 16), 0);
-	CU_ASSERT_EQUAL(a.class, ADDR_IPV4);
+	CU_ASSERT_EQUAL(a.kind, ADDR_IPV4);
 	a = parsed("::ffff:10.32.0.2");
 	CU_ASSERT_EQUAL(memcmp(a.raw, mapped, 16), 0);
-	CU_ASSERT_EQUAL(a.class, ADDR_IPV4);
-	CU_ASSERT_EQUAL(parsed("fd00::7").class, ADDR_IPV6);
-	CU_ASSERT_EQUAL(parsed("fe80::7").class, ADDR_LINK_LOCAL);
+	CU_ASSERT_EQUAL(a.kind, ADDR_IPV4);
+	CU_ASSERT_EQUAL(parsed("fd00::7").kind, ADDR_IPV6);
+	CU_ASSERT_EQUAL(parsed("fe80::7").kind, ADDR_LINK_LOCAL);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		CU_ASSERT_EQUAL(addr_parse(bad[i], &a), -EINVAL);
 }
@@ -144,7 +144,7 @@ test_conflict(void)
 {
 	struct addr a = parsed("10.9.0.1");
 	struct apply_call call;
-	struct ff_container *c1, *c2;
+	struct ff_container *c2;
 
 	CU_ASSERT_EQUAL(harness_add("c1", "10.9.0.1"), 0);
 	CU_ASSERT_EQUAL(harness_add("c2", "10.9.0.1"), -EADDRINUSE);

@@ -274,6 +274,33 @@ client_closed(int fd)
 	return n == -ECONNRESET || n == -EPIPE;
 }
 
+struct ff_container *c1;
+
+void
+attach_setup(void)
+{
+	CU_ASSERT_EQUAL(harness_add("c1", "10.32.0.1"), 0);
+	CU_ASSERT_EQUAL(harness_add("c2", "10.32.0.2"), 0);
+	CU_ASSERT_EQUAL(harness_add("c3", "10.32.0.3"), 0);
+	c1 = harness_container("c1");
+}
+
+void
+expect_nothing_left(void)
+{
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 0));
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_CONTEXTS], 0));
+	CU_ASSERT_TRUE(TAILQ_EMPTY(&c1->channels));
+}
+
+void
+expect_detached(const uint64_t before[FF_DETACH_MAX], enum ff_detach_reason why)
+{
+	CU_ASSERT_TRUE(harness_wait_u64(&ff_channel_detached[why], before[why] + 1));
+	for (unsigned i = 0; i < FF_DETACH_MAX; i++)
+		CU_ASSERT_EQUAL(ff_channel_detached[i], before[i] + (i == why));
+}
+
 static int
 remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {

@@ -48,4 +48,15 @@ int client_context(int fd, const uint8_t token[FF_TOKEN_LEN]);
 /* True when the peer closes it (waits for that). */
 bool client_closed(int fd);
 
+/* Container c1 and its like in the tests of attaching. */
+extern struct ff_container *c1;
+void attach_setup(void);
+/* All that a test made in c1 is gone. */
+void expect_nothing_left(void);
+/* Exactly one channel more was detached since before, for that reason. */
+void expect_detached(const uint64_t before[FF_DETACH_MAX], enum ff_detach_reason why);
+#define SNAPSHOT(name)                                                                             \
+	uint64_t name[FF_DETACH_MAX];                                                              \
+	memcpy(name, ff_channel_detached, sizeof(name))
+
 #endif

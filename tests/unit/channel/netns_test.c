@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -136,6 +136,30 @@ test_rename(void)
 	CU_ASSERT_STRING_EQUAL(c->gids[0].ndev, "net7");
 }
 
+/* Told apart from other faults: at start, such a container is left out, the others go on. */
+static void
+missing(void *arg)
+{
+	struct ff_container_conf conf = {.id = "m", .tenant = "t", .netns = "/run/netns/nowhere"};
+	char err[256] = "";
+
+	CU_ASSERT_EQUAL(ff_container_add(&conf, err, sizeof(err)), -ENODEV);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err, "/run/netns/nowhere"));
+	CU_ASSERT_EQUAL(access(harness_path("m", ""), F_OK), -1);
+	/* The directory of a former run may be mounted somewhere: it stays. */
+	CU_ASSERT_EQUAL(mkdir(harness_path("m", ""), 0755), 0);
+	CU_ASSERT_EQUAL(ff_container_add(&conf, err, sizeof(err)), -ENODEV);
+	CU_ASSERT_EQUAL(access(harness_path("m", ""), F_OK), 0);
+	CU_ASSERT_EQUAL(access(harness_path("m", "router.sock"), F_OK), -1);
+	rundir_remove("m");
+}
+
+static void
+test_missing(void)
+{
+	harness_control(missing, NULL);
+}
+
 /* The same container in a new namespace under the same name: add again, and it is followed. */
 static void
 test_again(void)
@@ -156,6 +180,7 @@ main(void)
 	static const struct harness_test tests[] = {
 		{"follow", test_follow},
 		{"rename", test_rename},
+		{"missing", test_missing},
 		{"again", test_again},
 	};
 

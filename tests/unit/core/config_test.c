@@ -138,7 +138,8 @@ test_types_and_ranges(void)
 	expect_fault("{\"workers\": 2}", "workers", "must be an object, is an integer");
 	expect_fault("{\"workers\": {\"count\": 0}}", "workers.count", "is 0, must be 1 to 32");
 	expect_fault("{\"workers\": {\"count\": 33}}", "workers.count", "is 33, must be 1 to 32");
-	expect_fault("{\"workers\": {\"count\": 1.5}}", "workers.count", "a number with a fraction");
+	expect_fault("{\"workers\": {\"count\": 1.5}}", "workers.count",
+		     "a number with a fraction");
 	expect_fault("{\"workers\": {\"count\": true}}", "workers.count", "is a boolean");
 	expect_fault("{\"workers\": {\"count\": null}}", "workers.count", "is null");
 	expect_fault("{\"workers\": {\"cores\": []}}", "workers.cores", "1 to 32");
@@ -160,7 +161,8 @@ test_containers(void)
 #define ONE(fields) "{\"containers\": [{" fields "}]}"
 	expect_fault("{\"containers\": [7]}", "containers[0]", "must be an object");
 	expect_fault(ONE("\"netns\": \"/n\""), "containers[0].id", "is missing");
-	expect_fault(ONE("\"id\": \"../x\", \"netns\": \"/n\""), "containers[0].id", "characters of");
+	expect_fault(ONE("\"id\": \"../x\", \"netns\": \"/n\""), "containers[0].id",
+		     "characters of");
 	expect_fault(ONE("\"id\": \"a\""), "containers[0]", "neither addresses nor netns");
 	expect_fault(ONE("\"id\": \"a\", \"netns\": \"n\""), "containers[0].netns", "absolute");
 	expect_fault(ONE("\"id\": \"a\", \"addresses\": [\"10.0.0\"]"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests dataplane/core/loop.c: sources that go away, timers, calls and messages of other threads. */
+/* Tests dataplane/core/loop.c: sources that go away, timers, calls and messages of other threads.
+ */
 #include <CUnit/Basic.h>
 #include <errno.h>
 #include <pthread.h>
@@ -119,7 +120,7 @@ test_timer(void)
 
 /* ---- other threads ---- */
 
-#define CALLERS    4
+#define CALLERS	   4
 #define CALLS_EACH 2000
 
 static pthread_t loop_thread;
@@ -300,6 +301,16 @@ test_drain(void)
 	ff_loop_fini();
 	CU_ASSERT_EQUAL(inner_runs, 2);
 }
+
+#ifdef __SANITIZE_THREAD__
+/* DPDK reads the head of its ring as a volatile, where another producer writes it atomically. */
+const char *__tsan_default_suppressions(void);
+const char *
+__tsan_default_suppressions(void)
+{
+	return "race:__rte_ring_rts_";
+}
+#endif
 
 int
 main(void)

@@ -2,6 +2,7 @@
 /* memif-bridge/control.c: a connection's life, both roles, and messages that are none. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -256,6 +257,34 @@ fork_child(void)
 	pair_close(&p);
 }
 
+/* Out of a program's way, and still the same connection. */
+static void
+moved_fds(void)
+{
+	struct ff_memif_desc d = {.region = 0xffff, .metadata = 42};
+	struct ff_memif_ring *tx, *rx;
+	unsigned before;
+	struct pair p;
+
+	pair_open(&p, NULL, NULL);
+	before = count_fds();
+	CU_ASSERT_EQUAL(ff_memif_move_fds(p.cli, 700), 0);
+	CU_ASSERT_EQUAL(count_fds(), before);
+	CU_ASSERT(ff_memif_fd(p.cli) >= 700);
+	CU_ASSERT(fcntl(ff_memif_fd(p.cli), F_GETFD) & FD_CLOEXEC);
+	tx = ff_memif_ring_get(p.cli, true, 1);
+	rx = ff_memif_ring_get(p.srv, true, 1);
+	CU_ASSERT(ff_memif_ring_eventfd(tx) >= 700);
+	CU_ASSERT_EQUAL(ff_memif_ring_produce(tx, &d, 1, false), 1);
+	ff_memif_ring_notify(tx);
+	CU_ASSERT_EQUAL(
+		poll(&(struct pollfd){.fd = ff_memif_ring_eventfd(rx), .events = POLLIN}, 1, 0), 1);
+	CU_ASSERT_EQUAL(ff_memif_ring_consume(rx, &d, 1), 1);
+	pair_pump(&p);
+	CU_ASSERT_EQUAL(ff_memif_state(p.srv), FF_MEMIF_CONNECTED);
+	pair_close(&p);
+}
+
 /* The socket is closed also when the configuration is refused. */
 static void
 bad_conf(void)
@@ -299,6 +328,7 @@ main(void)
 		{"client that does not read", deaf_client},
 		{"times out", times_out},
 		{"child of fork", fork_child},
+		{"moved descriptors", moved_fds},
 		{"bad configuration", bad_conf},
 	};
 

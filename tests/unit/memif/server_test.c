@@ -291,6 +291,31 @@ overlap(void)
 	stop();
 }
 
+/* As many regions as there can be, and a descriptor in the one after. */
+static void
+one_region_too_far(void)
+{
+	struct memif_msg ring = msg_ring(true, 0, 0, RING_LOG2), connect = msg_connect();
+	struct ff_memif_desc d;
+
+	start_with_region();
+	for (unsigned i = 1; i < FF_MEMIF_MAX_REGIONS; i++) {
+		struct memif_msg region = msg_region(i, REGION_SIZE);
+
+		CU_ASSERT_EQUAL(raw_ask(&raw, &region, region_fd), MEMIF_MSG_TYPE_ACK);
+	}
+	CU_ASSERT_EQUAL(raw_ask(&raw, &ring, efd), MEMIF_MSG_TYPE_ACK);
+	CU_ASSERT_EQUAL(raw_ask(&raw, &connect, -1), MEMIF_MSG_TYPE_CONNECTED);
+	ring_at(0)->head = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		ring_at(0)->desc[i].region = (uint16_t)(FF_MEMIF_MAX_REGIONS - 1 + i);
+		ring_at(0)->desc[i].length = 1;
+	}
+	CU_ASSERT_EQUAL(ff_memif_ring_consume(ff_memif_ring_get(raw.m, true, 0), &d, 1), 1);
+	CU_ASSERT_EQUAL(ff_memif_ring_consume(ff_memif_ring_get(raw.m, true, 0), &d, 1), -EPROTO);
+	stop();
+}
+
 int
 main(void)
 {
@@ -306,6 +331,7 @@ main(void)
 		{"ring signals", ring_signals},
 		{"cookies", no_cookie},
 		{"overlapping rings", overlap},
+		{"one region too far", one_region_too_far},
 	};
 
 	conf = conf_of(FF_MEMIF_SERVER);

@@ -86,6 +86,31 @@ ff_control_post(struct ff_msg *m)
 	return 0;
 }
 
+/* Deterministic ids, one leaf for all of them. */
+static void
+idtab_init(struct ff_idtab *t)
+{
+	static _Atomic(void *) leaves[2][FF_IDTAB_LEAF];
+	static unsigned n;
+
+	atomic_store(&t->root[0], leaves[n++]);
+}
+static void
+idtab_insert(struct ff_idtab *t, void *obj, uint32_t *id)
+{
+	_Atomic(void *) *leaf = atomic_load(&t->root[0]);
+
+	for (*id = 2; leaf[*id]; ++*id)
+		if (*id == FF_IDTAB_LEAF - 1)
+			abort();
+	leaf[*id] = obj;
+}
+static void
+idtab_remove(struct ff_idtab *t, uint32_t id)
+{
+	atomic_load(&t->root[0])[id] = NULL;
+}
+
 /* ---- fakes of verbs and memory ---- */
 int
 ff_cq_post(struct ff_cq *cq, const struct ib_uverbs_wc *wc, bool solicited)
@@ -152,12 +177,10 @@ void
 ff_mcast_foreach(const struct ff_tenant *t, const uint8_t mgid[16],
 		 void (*fn)(struct ff_qp *qp, void *arg), void *arg)
 {
-	for (uint32_t id = 0; id < 1u << 24; id++) {
+	for (uint32_t id = 0; id < FF_IDTAB_LEAF; id++) {
 		struct ff_qp *qp = ff_idtab_get(&ff_qps, id);
 
-		if (!atomic_load(&ff_qps.root[id >> FF_IDTAB_LEAF_BITS]))
-			id |= FF_IDTAB_LEAF - 1;
-		else if (qp && qp->type == IB_UVERBS_QPT_UD)
+		if (qp && qp->type == IB_UVERBS_QPT_UD)
 			fn(qp, arg);
 	}
 }
@@ -247,8 +270,8 @@ h_init(void)
 
 	if (rte_eal_init(sizeof(argv) / sizeof(argv[0]), argv) < 0)
 		return -1;
-	ff_idtab_init(&ff_qps, 2);
-	ff_idtab_init(&ff_ahs, 1);
+	idtab_init(&ff_qps);
+	idtab_init(&ff_ahs);
 	for (unsigned i = 0; i < 2; i++) {
 		h_container[i].tenant = &tenant;
 		h_container[i].gids[0].raw[15] = (uint8_t)(1 + i);
@@ -297,8 +320,9 @@ h_qp_new(uint8_t type, unsigned c, unsigned w)
 	q->qp.max_inline = 64;
 	queue_init(&q->qp.sq, 9);
 	queue_init(&q->qp.rq, 7);
-	if (ff_nic_local.qp_create(&q->qp) || ff_idtab_insert(&ff_qps, &q->qp, &q->qp.qpn))
+	if (ff_nic_local.qp_create(&q->qp))
 		abort();
+	idtab_insert(&ff_qps, &q->qp, &q->qp.qpn);
 	return q;
 }
 
@@ -315,7 +339,7 @@ run_control(void)
 void
 h_qp_free(struct h_qp *q)
 {
-	ff_idtab_remove(&ff_qps, q->qp.qpn);
+	idtab_remove(&ff_qps, q->qp.qpn);
 	ff_nic_local.qp_detach(&q->qp);
 	ff_nic_local.qp_destroy(&q->qp);
 	free(q->qp.sq.buf);
@@ -359,6 +383,12 @@ h_connect(struct h_qp *a, struct h_qp *b)
 uint32_t
 h_mr(struct h_qp *q, void *addr, uint64_t len, uint32_t access, bool mapped)
 {
+	return h_mr_at(q, addr, len, access, mapped, (uint64_t)addr);
+}
+
+uint32_t
+h_mr_at(struct h_qp *q, void *addr, uint64_t len, uint32_t access, bool mapped, uint64_t iova)
+{
 	uint32_t key;
 	struct h_mrs *m;
 
@@ -369,7 +399,7 @@ h_mr(struct h_qp *q, void *addr, uint64_t len, uint32_t access, bool mapped)
 	m->used = true;
 	m->uc.container = q->container;
 	m->seg = (struct ff_umem_seg){.len = len, .ptr = mapped ? addr : NULL, .writable = true};
-	m->mr = (struct ff_mr){.pd_id = q->pd.id, .key = key, .iova = (uint64_t)addr,
+	m->mr = (struct ff_mr){.pd_id = q->pd.id, .key = key, .iova = iova,
 			       .length = len,
 			       .access = access | FF_ACCESS_LOCAL_WRITE};
 	m->mr.obj.uc = &m->uc;
@@ -452,14 +482,19 @@ h_pass(unsigned w)
 }
 
 void
+h_drain(void)
+{
+	run_jobs();
+	for (unsigned w = 0; w < H_WORKERS; w++)
+		h_pass(w);
+	run_control();
+}
+
+void
 h_settle(void)
 {
-	for (unsigned i = 0; i < 200; i++) {
-		run_jobs();
-		for (unsigned w = 0; w < H_WORKERS; w++)
-			h_pass(w);
-		run_control();
-	}
+	for (unsigned i = 0; i < 200; i++)
+		h_drain();
 }
 
 bool

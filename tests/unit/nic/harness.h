@@ -45,6 +45,9 @@ void h_set_state(struct h_qp *q, enum ff_qp_state s);
 
 /* Registers memory; mapped false: only by (fake) process_vm. Returns the key. */
 uint32_t h_mr(struct h_qp *q, void *addr, uint64_t len, uint32_t access, bool mapped);
+/* The same at address iova of the program. */
+uint32_t h_mr_at(struct h_qp *q, void *addr, uint64_t len, uint32_t access, bool mapped,
+		 uint64_t iova);
 void h_mr_drop(uint32_t key);
 
 struct h_wr {
@@ -65,7 +68,9 @@ void h_post_recv(struct h_qp *q, uint64_t wr_id, void *addr, uint32_t len, uint3
 
 /* One pass of a worker: messages, then its stage. */
 void h_pass(unsigned w);
-/* Passes of all until nothing moves; jobs of the fake copier run in between. */
+/* The fake copier's jobs, a pass of each worker, the control thread's messages. */
+void h_drain(void);
+/* That, until nothing can move any more. */
 void h_settle(void);
 bool h_sleepy(unsigned w); /* sleep_prepare says that there is nothing to do */
 /* The next completion, or NULL. */

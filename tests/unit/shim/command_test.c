@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* shim/command.c and msg.c: what goes to the router, what comes back to the program, bad replies. */
+/* shim/command.c and msg.c: what goes to the router, what comes back; bad replies. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,8 +12,8 @@
 
 #include "router.h"
 
-static struct router_reply next;      /* copied into the next answer */
-static uint8_t seen[FF_MSG_MAX];      /* the last command */
+static struct router_reply next; /* copied into the next answer */
+static uint8_t seen[FF_MSG_MAX]; /* the last command */
 static _Atomic uint32_t seen_len;
 static int pipe_fd[2];
 
@@ -73,7 +73,8 @@ test_out_bytes(void)
 	CU_ASSERT(resp.bytes[3] == 0x55 && resp.bytes[4] == 0xaa);
 	/* No room: response is not even an address. */
 	cmd.response = 1;
-	CU_ASSERT_EQUAL(write_command(fd, IB_USER_VERBS_CMD_QUERY_DEVICE, &cmd, sizeof(cmd), 0), 16);
+	CU_ASSERT_EQUAL(write_command(fd, IB_USER_VERBS_CMD_QUERY_DEVICE, &cmd, sizeof(cmd), 0),
+			16);
 	next.status = -EOPNOTSUPP;
 	CU_ASSERT_EQUAL(write_command(fd, IB_USER_VERBS_CMD_QUERY_DEVICE, &cmd, sizeof(cmd), 16),
 			-1);
@@ -208,10 +209,10 @@ test_comp_channel(void)
 static void
 test_memory(void)
 {
-	struct ib_uverbs_reg_mr reg = {.start = 0x1000, .length = 8192, .hca_va = 0x5000,
-				       .access_flags = 7};
-	struct ib_uverbs_rereg_mr rereg = {.flags = 1, .start = 0x7000, .length = 4096,
-					   .hca_va = 0x7000};
+	struct ib_uverbs_reg_mr reg = {
+		.start = 0x1000, .length = 8192, .hca_va = 0x5000, .access_flags = 7};
+	struct ib_uverbs_rereg_mr rereg = {
+		.flags = 1, .start = 0x7000, .length = 4096, .hca_va = 0x7000};
 	int fd = setup();
 
 	memset(&prepared, 0, sizeof(prepared));
@@ -253,8 +254,8 @@ test_modify_srq(void)
 	CU_ASSERT_EQUAL(mi.size, 0);
 	next.num_fds = 1;
 	next.fd[0] = -1;
-	next.fds[0] = (struct ff_fd_desc){.kind = FF_FD_QUEUE, .mmap_off = 0x30000,
-					  .size = QUEUE_SIZE, .role = FF_QUEUE_SRQ};
+	next.fds[0] = (struct ff_fd_desc){
+		.kind = FF_FD_QUEUE, .mmap_off = 0x30000, .size = QUEUE_SIZE, .role = FF_QUEUE_SRQ};
 	CU_ASSERT(write_command(fd, IB_USER_VERBS_CMD_MODIFY_SRQ, &cmd, sizeof(cmd), 0) > 0);
 	CU_ASSERT_EQUAL(mi.size, QUEUE_SIZE);
 	CU_ASSERT_EQUAL(mi.offset, 0x30000);
@@ -290,14 +291,46 @@ bad_reply(void (*spoil)(struct router_reply *))
 	teardown(fd);
 }
 
-static void spoil_out_len(struct router_reply *r) { r->lie_out_len = 1; }
-static void spoil_out_len_huge(struct router_reply *r) { r->lie_out_len = UINT32_MAX - 100; }
-static void spoil_num_fds(struct router_reply *r) { r->lie_num_fds = 1; }
-static void spoil_num_fds_huge(struct router_reply *r) { r->lie_num_fds = 1u << 31; }
-static void spoil_len(struct router_reply *r) { r->lie_len = 1000; }
-static void spoil_type(struct router_reply *r) { r->lie_type = 1; }
-static void spoil_cut(struct router_reply *r) { r->cut = 10; }
-static void spoil_hang_up(struct router_reply *r) { r->hang_up = true; }
+static void
+spoil_out_len(struct router_reply *r)
+{
+	r->lie_out_len = 1;
+}
+static void
+spoil_out_len_huge(struct router_reply *r)
+{
+	r->lie_out_len = UINT32_MAX - 100;
+}
+static void
+spoil_num_fds(struct router_reply *r)
+{
+	r->lie_num_fds = 1;
+}
+static void
+spoil_num_fds_huge(struct router_reply *r)
+{
+	r->lie_num_fds = 1u << 31;
+}
+static void
+spoil_len(struct router_reply *r)
+{
+	r->lie_len = 1000;
+}
+static void
+spoil_type(struct router_reply *r)
+{
+	r->lie_type = 1;
+}
+static void
+spoil_cut(struct router_reply *r)
+{
+	r->cut = 10;
+}
+static void
+spoil_hang_up(struct router_reply *r)
+{
+	r->hang_up = true;
+}
 
 static void
 spoil_patch(struct router_reply *r)
@@ -327,9 +360,9 @@ static void
 test_bad_replies(void)
 {
 	static void (*const spoils[])(struct router_reply *) = {
-		spoil_out_len, spoil_out_len_huge, spoil_num_fds, spoil_num_fds_huge,
-		spoil_len,     spoil_type,         spoil_cut,     spoil_hang_up,
-		spoil_patch,   spoil_kind,         spoil_extra_fd,
+		spoil_out_len, spoil_out_len_huge, spoil_num_fds,  spoil_num_fds_huge,
+		spoil_len,     spoil_type,	   spoil_cut,	   spoil_hang_up,
+		spoil_patch,   spoil_kind,	   spoil_extra_fd,
 	};
 	int before;
 
@@ -364,8 +397,11 @@ test_out_of_fds(void)
 	next.num_fds = 1;
 	next.fd[0] = router_queue(NULL);
 	next.keep_fds = true;
-	next.fds[0] = (struct ff_fd_desc){.kind = FF_FD_QUEUE, .mmap_off = 0x30000,
-					  .size = QUEUE_SIZE, .role = FF_QUEUE_CQ, .handle = 42};
+	next.fds[0] = (struct ff_fd_desc){.kind = FF_FD_QUEUE,
+					  .mmap_off = 0x30000,
+					  .size = QUEUE_SIZE,
+					  .role = FF_QUEUE_CQ,
+					  .handle = 42};
 	before = number_of_fds();
 	getrlimit(RLIMIT_NOFILE, &old);
 	low = old;
@@ -387,7 +423,7 @@ test_out_of_fds(void)
 	teardown(fd);
 }
 
-static volatile sig_atomic_t signals;
+static _Atomic int signals;
 
 static void
 on_signal(int sig)

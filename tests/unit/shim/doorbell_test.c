@@ -11,7 +11,7 @@
 
 #include "router.h"
 
-#define QPN 0x123456u
+#define QPN    0x123456u
 #define HANDLE 300u /* not in the first leaf of the table */
 
 static struct rxe_queue_buf *sq, *rq, *cq;
@@ -108,7 +108,8 @@ test_unknown(void)
 	CU_ASSERT_EQUAL(write_doorbell(fd, HANDLE + 1), 32);
 	CU_ASSERT_EQUAL(write_doorbell(fd, 0xfffffffe), 32);
 	CU_ASSERT_EQUAL(slow_posts, 2);
-	CU_ASSERT(write_command(fd, IB_USER_VERBS_CMD_DESTROY_QP, &destroy, sizeof(destroy), 0) > 0);
+	CU_ASSERT(write_command(fd, IB_USER_VERBS_CMD_DESTROY_QP, &destroy, sizeof(destroy), 0) >
+		  0);
 	CU_ASSERT_EQUAL(write_doorbell(fd, HANDLE), 32);
 	CU_ASSERT_EQUAL(slow_posts, 3);
 	CU_ASSERT_EQUAL(router.doorbells, 0);
@@ -162,7 +163,7 @@ test_fork(void)
 }
 
 #define THREADS 6 /* more than rings */
-#define ROUNDS 2000
+#define ROUNDS	2000
 static void *
 ring_often(void *arg)
 {
@@ -216,7 +217,8 @@ test_arm(void)
 	CU_ASSERT_EQUAL(write_notify(fd, HANDLE, false), 16);
 	CU_ASSERT_EQUAL(*FF_QUEUE_ANNEX(cq), FF_CQ_ARM_NEXT);
 	CU_ASSERT_EQUAL(*FF_QUEUE_ANNEX(old), FF_CQ_DISARMED);
-	CU_ASSERT(write_command(fd, IB_USER_VERBS_CMD_DESTROY_CQ, &destroy, sizeof(destroy), 0) > 0);
+	CU_ASSERT(write_command(fd, IB_USER_VERBS_CMD_DESTROY_CQ, &destroy, sizeof(destroy), 0) >
+		  0);
 	CU_ASSERT_EQUAL(slow_notifies, 0);
 	CU_ASSERT_EQUAL(write_notify(fd, HANDLE, false), 16);
 	CU_ASSERT_EQUAL(slow_notifies, 1);

@@ -235,8 +235,8 @@ int
 main(void)
 {
 	static const struct test tests[] = {
-		{"look-up", test_lookup}, {"dup", test_dup},   {"close_range", test_close_range},
-		{"stale", test_stale},    {"vfork", test_vfork}, {"fork", test_fork},
+		{"look-up", test_lookup}, {"dup", test_dup},	 {"close_range", test_close_range},
+		{"stale", test_stale},	  {"vfork", test_vfork}, {"fork", test_fork},
 		{"race", test_race},
 	};
 

@@ -23,8 +23,13 @@ ff_mem_prepare(void *addr, size_t len)
 }
 
 static const char *const dirs[] = {
-	"", "/sys", "/sys/class", "/sys/class/infiniband", "/sys/class/infiniband/rxe0",
-	"/sys/class/infiniband_verbs", "/sys/class/infiniband_verbs/uverbs0",
+	"",
+	"/sys",
+	"/sys/class",
+	"/sys/class/infiniband",
+	"/sys/class/infiniband/rxe0",
+	"/sys/class/infiniband_verbs",
+	"/sys/class/infiniband_verbs/uverbs0",
 };
 static const char *const node_type = "/sys/class/infiniband/rxe0/node_type";
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* shim/mem_fork.c: after fork each side has its own memory, exact as of fork. */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -173,19 +173,22 @@ heap_use(unsigned rounds)
 {
 	void *slot[64] = { 0 };
 	unsigned i, k;
+	size_t len;
 
 	for (i = 0; i < rounds; i++) {
 		uint8_t *p;
 
 		k = i * 7919 % 64;
+		/* Some come from mmap and go by munmap, while others fork. */
+		len = i % 48 == 0 ? 300000 : 16 + i * 131 % 3000;
 		p = slot[k];
 		if (p && (p[0] != k || p[15] != k))
 			return 1;
 		free(p);
-		p = slot[k] = malloc(16 + i * 131 % 3000);
+		p = slot[k] = malloc(len);
 		p[0] = p[15] = (uint8_t)k;
 		if (i % 16 == 0)
-			ff_mem_prepare(p, 16 + i * 131 % 3000);
+			ff_mem_prepare(p, len);
 	}
 	for (i = 0; i < 64; i++)
 		free(slot[i]);
@@ -211,6 +214,7 @@ test_heap(void)
 	void *result;
 	pid_t pid;
 
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	alarm(120); /* a deadlock shall not hang the run */
 	atomic_store(&heap_stop, false);
 	for (i = 0; i < 3; i++)

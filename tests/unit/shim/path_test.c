@@ -176,12 +176,9 @@ int
 main(void)
 {
 	static const struct test tests[] = {
-		{"mapped", test_mapped},
-		{"left alone", test_left_alone},
-		{"not active", test_not_active},
-		{"names of the device", test_device_names},
-		{"libc calls", test_hooks},
-		{"the device's node", test_device_stat},
+		{"mapped", test_mapped},	 {"left alone", test_left_alone},
+		{"not active", test_not_active}, {"names of the device", test_device_names},
+		{"libc calls", test_hooks},	 {"the device's node", test_device_stat},
 	};
 	int ret;
 

@@ -18,7 +18,7 @@
 #include <freeflow/uverbs.h>
 
 #define ROUTER_CONNS 64
-#define QUEUE_SIZE 8192u
+#define QUEUE_SIZE   8192u
 
 struct router_reply {
 	int32_t status;
@@ -30,9 +30,9 @@ struct router_reply {
 	bool keep_fds;
 	/* Lies, for hostile replies. 0: the truth. */
 	uint32_t lie_out_len, lie_num_fds, lie_seq, lie_type, lie_len;
-	uint32_t cut;           /* the message ends after so many bytes */
-	bool stale_first;       /* one with an old sequence number, and an fd, goes first */
-	bool hang_up;           /* closes the connection instead */
+	uint32_t cut;	  /* the message ends after so many bytes */
+	bool stale_first; /* one with an old sequence number, and an fd, goes first */
+	bool hang_up;	  /* closes the connection instead */
 };
 
 /* Runs on the router's thread: cmd is what the program wrote. status is len beforehand. */
@@ -73,7 +73,11 @@ void router_add_queue(struct router_reply *rep, enum ff_queue_role role, uint32_
 		      uint32_t qpn, uint64_t mmap_off, struct rxe_queue_buf **buf);
 
 /* How often and for what the shim asked for memory to be made shareable (a fake of mem.c). */
-struct prepared { uint32_t calls; void *addr; size_t len; };
+struct prepared {
+	uint32_t calls;
+	void *addr;
+	size_t len;
+};
 extern struct prepared prepared;
 
 int open_device(void); /* open("/dev/infiniband/uverbs0"), fatal if it fails */
@@ -83,7 +87,10 @@ ssize_t write_command(int fd, uint32_t op, const void *body, size_t body_len, si
 ssize_t write_doorbell(int fd, uint32_t qp_handle);
 ssize_t write_notify(int fd, uint32_t cq_handle, bool solicited);
 
-struct test { const char *name; void (*fn)(void); };
+struct test {
+	const char *name;
+	void (*fn)(void);
+};
 /* Runs a suite; the program's exit status. */
 int run_tests(const char *suite, const struct test *tests, unsigned int count);
 #define RUN(suite, tests) run_tests(suite, tests, sizeof(tests) / sizeof((tests)[0]))

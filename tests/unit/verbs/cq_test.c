@@ -84,8 +84,8 @@ create(uint32_t cqe, uint32_t vector, int32_t channel, uint32_t out)
 static void
 test_create_refused(void)
 {
-	const uint32_t out = sizeof(struct ib_uverbs_create_cq_resp) +
-			     sizeof(struct rxe_create_cq_resp);
+	const uint32_t out =
+		sizeof(struct ib_uverbs_create_cq_resp) + sizeof(struct rxe_create_cq_resp);
 	struct ib_uverbs_ex_create_cq x = {.cqe = 4, .comp_channel = -1};
 
 	world_open();

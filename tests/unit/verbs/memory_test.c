@@ -24,8 +24,11 @@ local(const struct ff_mr *mr, uint32_t key, uint64_t va, uint64_t len, uint32_t 
 static int
 reg(uint32_t pd, uint64_t start, uint64_t len, uint64_t iova, uint32_t access)
 {
-	struct ib_uverbs_reg_mr req = {.start = start, .length = len, .hca_va = iova,
-				       .pd_handle = pd, .access_flags = access};
+	struct ib_uverbs_reg_mr req = {.start = start,
+				       .length = len,
+				       .hca_va = iova,
+				       .pd_handle = pd,
+				       .access_flags = access};
 
 	return command(IB_USER_VERBS_CMD_REG_MR, &req, sizeof(req),
 		       sizeof(struct ib_uverbs_reg_mr_resp));
@@ -125,9 +128,9 @@ test_zero_based(void)
 }
 
 static int
-rereg(struct ib_uverbs_rereg_mr req, uint32_t *key)
+rereg(const struct ib_uverbs_rereg_mr *req, uint32_t *key)
 {
-	int rc = command(IB_USER_VERBS_CMD_REREG_MR, &req, sizeof(req),
+	int rc = command(IB_USER_VERBS_CMD_REREG_MR, req, sizeof(*req),
 			 sizeof(struct ib_uverbs_rereg_mr_resp));
 
 	if (rc > 0)
@@ -138,39 +141,44 @@ rereg(struct ib_uverbs_rereg_mr req, uint32_t *key)
 static void
 test_rereg(void)
 {
-	uint32_t pd, pd2, h, key, new;
+	uint32_t pd, pd2, h, key, new = 0;
 	struct ff_mr *mr;
 
 	world_open();
 	pd = make_pd();
 	pd2 = make_pd();
 	h = make_mr(pd, 0x10000, 4096, 0, &key);
-	CU_ASSERT_EQUAL(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h}, &new), -EINVAL);
-	CU_ASSERT_EQUAL(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 8}, &new),
+	CU_ASSERT_EQUAL(rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h}, &new), -EINVAL);
+	CU_ASSERT_EQUAL(rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 8}, &new),
 			-EOPNOTSUPP);
-	CU_ASSERT_EQUAL(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h + 1, .flags = 4}, &new),
+	CU_ASSERT_EQUAL(rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h + 1, .flags = 4}, &new),
 			-ENOENT);
-	CU_ASSERT_EQUAL(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 2,
-							  .pd_handle = 99},
-			      &new),
-			-EINVAL);
+	CU_ASSERT_EQUAL(
+		rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 2, .pd_handle = 99},
+		      &new),
+		-EINVAL);
 	/* Rights that need no other look at the memory. */
-	CU_ASSERT(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 4, .access_flags = RR},
-			&new) > 0);
+	CU_ASSERT(
+		rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 4, .access_flags = RR},
+		      &new) > 0);
 	mr = mr_of(h);
 	CU_ASSERT_EQUAL(local(mr, key, 0x10000, 1, 0), -EACCES);
 	CU_ASSERT_EQUAL(local(mr, new, 0x10000, 4096, RR), 0);
 	CU_ASSERT_EQUAL(w.umems, 1);
 	CU_ASSERT_EQUAL(w.mrs, 1);
 	/* Writing needs one. */
-	CU_ASSERT(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 4, .access_flags = LW},
-			&key) > 0);
+	CU_ASSERT(
+		rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 4, .access_flags = LW},
+		      &key) > 0);
 	CU_ASSERT_TRUE(w.umem_write);
 	CU_ASSERT_EQUAL(w.umems, 1);
 	/* Another PD, another place. */
-	CU_ASSERT(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 3, .pd_handle = pd2,
-						    .start = 0x20000, .length = 10000,
-						    .hca_va = 0x50000},
+	CU_ASSERT(rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h,
+						     .flags = 3,
+						     .pd_handle = pd2,
+						     .start = 0x20000,
+						     .length = 10000,
+						     .hca_va = 0x50000},
 			&key) > 0);
 	mr = mr_of(h);
 	CU_ASSERT_EQUAL(local(mr, key, 0x50000, 10000, LW), 0);
@@ -180,9 +188,11 @@ test_rereg(void)
 	CU_ASSERT_EQUAL(dealloc_pd(pd2), -EBUSY);
 	/* A failure leaves it as it was. */
 	w.umem_rc = -EFAULT;
-	CU_ASSERT_EQUAL(rereg((struct ib_uverbs_rereg_mr){.mr_handle = h, .flags = 1,
-							  .start = 0x1000, .length = 1,
-							  .hca_va = 0x1000},
+	CU_ASSERT_EQUAL(rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = h,
+							   .flags = 1,
+							   .start = 0x1000,
+							   .length = 1,
+							   .hca_va = 0x1000},
 			      &new),
 			-EFAULT);
 	CU_ASSERT_EQUAL(local(mr, key, 0x50000, 10000, LW), 0);
@@ -214,10 +224,15 @@ bed_make(void)
 }
 
 static int
-bind(struct ff_qp *qp, uint32_t lkey, uint32_t rkey, uint64_t addr, uint64_t len, uint32_t access)
+bind_mw(struct ff_qp *qp, uint32_t lkey, uint32_t rkey, uint64_t addr, uint64_t len,
+	uint32_t access)
 {
-	struct ff_mw_bind b = {.addr = addr, .length = len, .mr_lkey = lkey, .mw_rkey = rkey,
-			       .rkey = (rkey & ~0xffu) | ((rkey + 1) & 0xff), .access = access};
+	struct ff_mw_bind b = {.addr = addr,
+			       .length = len,
+			       .mr_lkey = lkey,
+			       .mw_rkey = rkey,
+			       .rkey = (rkey & ~0xffu) | ((rkey + 1) & 0xff),
+			       .access = access};
 
 	return ff_mw_bind(qp, &b);
 }
@@ -241,7 +256,7 @@ test_mw_type1(void)
 	uint32_t rkey, k1, h = make_mw(b.pd, IBV_MW_TYPE_1, &rkey);
 
 	CU_ASSERT_EQUAL(remote(b.qp, rkey, 0x10000, 1, RR), -EACCES); /* bound to nothing */
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0x11000, 0x100, RR | RW), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0x11000, 0x100, RR | RW), 0);
 	k1 = next_key(rkey);
 	CU_ASSERT_EQUAL(b.mr->mws, 1);
 	CU_ASSERT_EQUAL(remote(b.qp, rkey, 0x11000, 1, RR), -EACCES);
@@ -261,16 +276,16 @@ test_mw_type1(void)
 	CU_ASSERT_EQUAL(destroy(IB_USER_VERBS_CMD_DEREG_MR, b.mr_h), -EBUSY);
 	CU_ASSERT_EQUAL(local(b.mr, b.lkey, 0x10000, 1, 0), 0);
 	/* Rebound, then unbound with length 0. */
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, k1, 0x12000, 0x10, RR), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, k1, 0x12000, 0x10, RR), 0);
 	CU_ASSERT_EQUAL(b.mr->mws, 1);
 	k1 = next_key(k1);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0x12000, 0x10, RR), 0);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp, k1, false), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, 0, k1, 0, 0, 0), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, 0, k1, 0, 0, 0), 0);
 	k1 = next_key(k1);
 	CU_ASSERT_EQUAL(b.mr->mws, 0);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0x12000, 1, RR), -EACCES);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, k1, 0x12000, 0x10, RR), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, k1, 0x12000, 0x10, RR), 0);
 	CU_ASSERT(destroy(IB_USER_VERBS_CMD_DEALLOC_MW, h) > 0);
 	CU_ASSERT_EQUAL(b.mr->mws, 0);
 	CU_ASSERT_EQUAL(destroy(IB_USER_VERBS_CMD_DEALLOC_MW, h), -ENOENT);
@@ -285,13 +300,13 @@ test_mw_type2(void)
 	uint32_t rkey, k1;
 
 	make_mw(b.pd, IBV_MW_TYPE_2, &rkey);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0x10000, 0, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0x10000, 0x10, RR), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0x10000, 0, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0x10000, 0x10, RR), 0);
 	k1 = next_key(rkey);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0x10000, 0x10, RR), 0);
 	CU_ASSERT_EQUAL(remote(b.qp2, k1, 0x10000, 0x10, RR), -EACCES); /* not its QP */
 	/* Bound is bound, until it is invalidated by its QP. */
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, k1, 0x10000, 0x10, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, k1, 0x10000, 0x10, RR), -EINVAL);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp2, k1, true), -EACCES);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp2, k1, false), -EINVAL);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp, rkey, false), -EINVAL);
@@ -299,14 +314,14 @@ test_mw_type2(void)
 	CU_ASSERT_EQUAL(b.mr->mws, 0);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp, k1, false), -EINVAL);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0x10000, 1, RR), -EACCES);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, k1, 0x10000, 0x10, RR | ZB), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, k1, 0x10000, 0x10, RR | ZB), 0);
 	k1 = next_key(k1);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0, 0x10, RR), 0);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0x10000, 1, RR), -ERANGE);
 	/* The QP's end frees it. */
 	CU_ASSERT(destroy_qp(b.qp->obj.handle, NULL) > 0);
 	CU_ASSERT_EQUAL(b.mr->mws, 0);
-	CU_ASSERT_EQUAL(bind(b.qp2, b.lkey, k1, 0x10000, 0x10, RR), 0);
+	CU_ASSERT_EQUAL(bind_mw(b.qp2, b.lkey, k1, 0x10000, 0x10, RR), 0);
 	world_close();
 }
 
@@ -314,7 +329,7 @@ static void
 test_mw_rules(void)
 {
 	struct bed b = bed_make();
-	uint32_t rkey, ro, nobind, zb, foreign, pd2, cq, k;
+	uint32_t rkey, ro, nobind, zb, foreign, pd2, cq, k = 0;
 	struct ff_qp *other_pd, *ud;
 
 	make_mw(b.pd, IBV_MW_TYPE_1, &rkey);
@@ -326,30 +341,31 @@ test_mw_rules(void)
 	make_mr(b.pd, 0x10000, 0x1000, LW, &nobind);
 	make_mr(b.pd, 0x10000, 0x1000, LW | MB | ZB, &zb);
 	make_mr(pd2, 0x10000, 0x1000, LW | MB, &foreign);
-	CU_ASSERT_EQUAL(bind(other_pd, b.lkey, rkey, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(ud, b.lkey, rkey, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey ^ 1, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey ^ 1, rkey, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, b.lkey, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, rkey, rkey, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, foreign, rkey, 0x10000, 1, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, nobind, rkey, 0x10000, 1, RR), -EACCES);
-	CU_ASSERT_EQUAL(bind(b.qp, zb, rkey, 0, 1, RR), -EACCES);
-	CU_ASSERT_EQUAL(bind(b.qp, ro, rkey, 0x10000, 1, RW), -EACCES);
-	CU_ASSERT_EQUAL(bind(b.qp, ro, rkey, 0x10000, 1, RA), -EACCES);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0x10000, 1, LW), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0x10000, 1, RR | ZB), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0x10000, 0x4001, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, 0xffff, 2, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, rkey, UINT64_MAX, 2, RR), -EINVAL);
-	CU_ASSERT_EQUAL(bind(b.qp, ro, rkey, 0x10000, 0x1000, RR), 0);
+	CU_ASSERT_EQUAL(bind_mw(other_pd, b.lkey, rkey, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(ud, b.lkey, rkey, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey ^ 1, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey ^ 1, rkey, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, b.lkey, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, rkey, rkey, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, foreign, rkey, 0x10000, 1, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, nobind, rkey, 0x10000, 1, RR), -EACCES);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, zb, rkey, 0, 1, RR), -EACCES);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, ro, rkey, 0x10000, 1, RW), -EACCES);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, ro, rkey, 0x10000, 1, RA), -EACCES);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0x10000, 1, LW), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0x10000, 1, RR | ZB), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0x10000, 0x4001, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, 0xffff, 2, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, rkey, UINT64_MAX, 2, RR), -EINVAL);
+	CU_ASSERT_EQUAL(bind_mw(b.qp, ro, rkey, 0x10000, 0x1000, RR), 0);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp, b.lkey, false), -EINVAL);
 	CU_ASSERT_EQUAL(ff_key_invalidate(b.qp, b.lkey, true), -EACCES);
 
 	/* A bound region cannot be registered anew either. */
-	CU_ASSERT_EQUAL(bind(b.qp, b.lkey, next_key(rkey), 0x10000, 1, RR), 0);
-	CU_ASSERT_EQUAL(rereg((struct ib_uverbs_rereg_mr){.mr_handle = b.mr_h, .flags = 4,
-							  .access_flags = LW},
+	CU_ASSERT_EQUAL(bind_mw(b.qp, b.lkey, next_key(rkey), 0x10000, 1, RR), 0);
+	CU_ASSERT_EQUAL(rereg(&(struct ib_uverbs_rereg_mr){.mr_handle = b.mr_h,
+							   .flags = 4,
+							   .access_flags = LW},
 			      &k),
 			-EBUSY);
 	CU_ASSERT_EQUAL(local(b.mr, b.lkey, 0x10000, 1, 0), 0);

@@ -80,8 +80,7 @@ test_pd_quota(void)
 static struct ib_uverbs_create_ah
 good_ah(uint32_t pd)
 {
-	struct ib_uverbs_create_ah req = {
-		.pd_handle = pd, .attr = {.is_global = 1, .port_num = 1}};
+	struct ib_uverbs_create_ah req = {.pd_handle = pd, .attr = {.is_global = 1, .port_num = 1}};
 
 	memcpy(req.attr.grh.dgid, w.other.gids[0].raw, 16);
 	return req;

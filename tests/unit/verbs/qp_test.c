@@ -17,10 +17,10 @@ open_with_pd(void)
 	cq = make_cq(16, -1);
 }
 
-static struct ib_uverbs_create_qp
-good_qp(uint8_t type)
+static void
+good_qp(struct ib_uverbs_create_qp *req, uint8_t type)
 {
-	return (struct ib_uverbs_create_qp){
+	*req = (struct ib_uverbs_create_qp){
 		.pd_handle = pd,
 		.send_cq_handle = cq,
 		.recv_cq_handle = cq,
@@ -48,11 +48,11 @@ create(const struct ib_uverbs_create_qp *req, struct created *out)
 }
 
 static int
-refused(struct ib_uverbs_create_qp req)
+refused(const struct ib_uverbs_create_qp *req)
 {
 	struct created c;
 
-	return create(&req, &c);
+	return create(req, &c);
 }
 
 /* log2 of the element, elements - 1, as the provider finds them in the queue. */
@@ -79,7 +79,7 @@ test_geometry(void)
 	struct created c;
 
 	open_with_pd();
-	req = good_qp(IBV_QPT_RC);
+	good_qp(&req, IBV_QPT_RC);
 	CU_ASSERT(create(&req, &c) > 0);
 	CU_ASSERT_EQUAL_FATAL(w.rep.num_fds, 2);
 	CU_ASSERT_EQUAL(w.rep.out_len, sizeof(c));
@@ -111,7 +111,7 @@ test_geometry(void)
 	CU_ASSERT(c.core.max_send_wr >= FF_MAX_QP_WR);
 	CU_ASSERT_EQUAL(c.core.max_send_sge, FF_MAX_SGE);
 	check_queue(&w.rep.fds[0], w.rep.fd[0], &c.drv.sq_mi, 10, 32767);
-	req = good_qp(IBV_QPT_UD);
+	good_qp(&req, IBV_QPT_UD);
 	req.max_inline_data = req.max_send_sge = req.max_recv_sge = 0;
 	req.max_send_wr = req.max_recv_wr = 0;
 	CU_ASSERT(create(&req, &c) > 0);
@@ -125,11 +125,11 @@ test_refused(void)
 	struct ib_uverbs_create_qp q;
 
 	open_with_pd();
-#define WITH(field, value)                                                                         \
-	({                                                                                         \
-		q = good_qp(IBV_QPT_RC);                                                           \
-		q.field = (value);                                                                 \
-		q;                                                                                 \
+#define WITH(field, value)               \
+	({                               \
+		good_qp(&q, IBV_QPT_RC); \
+		q.field = (value);       \
+		&q;                      \
 	})
 	CU_ASSERT_EQUAL(refused(WITH(pd_handle, 9)), -EINVAL);
 	CU_ASSERT_EQUAL(refused(WITH(send_cq_handle, 9)), -EINVAL);
@@ -147,25 +147,25 @@ test_refused(void)
 	CU_ASSERT_EQUAL(refused(WITH(qp_type, 0)), -EINVAL);
 	CU_ASSERT_EQUAL(refused(WITH(qp_type, 1)), -EINVAL); /* GSI */
 #undef WITH
-	q = good_qp(IBV_QPT_RC);
-	CU_ASSERT_EQUAL(command(IB_USER_VERBS_CMD_CREATE_QP, &q, sizeof(q),
-				sizeof(struct created) - 4),
-			-EINVAL);
+	good_qp(&q, IBV_QPT_RC);
+	CU_ASSERT_EQUAL(
+		command(IB_USER_VERBS_CMD_CREATE_QP, &q, sizeof(q), sizeof(struct created) - 4),
+		-EINVAL);
 	w.nic_create_rc = -ENOMEM;
-	CU_ASSERT_EQUAL(refused(q), -ENOMEM);
+	CU_ASSERT_EQUAL(refused(&q), -ENOMEM);
 	w.nic_create_rc = 0;
 	w.c.conf.limits.sge = 2;
-	CU_ASSERT_EQUAL(refused(q), -EINVAL);
+	CU_ASSERT_EQUAL(refused(&q), -EINVAL);
 	w.c.conf.limits.sge = 0;
 	w.c.conf.limits.qp_wr = 15;
-	CU_ASSERT_EQUAL(refused(q), -EINVAL);
+	CU_ASSERT_EQUAL(refused(&q), -EINVAL);
 	w.c.conf.limits.qp_wr = 0;
 	w.c.limits[FF_QUOTA_QPS] = 0;
-	CU_ASSERT_EQUAL(refused(q), -ENOMEM);
+	CU_ASSERT_EQUAL(refused(&q), -ENOMEM);
 	w.c.limits[FF_QUOTA_QPS] = 1;
 	/* Room for the send queue, none for the receive queue. */
 	w.c.limits[FF_QUOTA_PINNED] = w.c.used[FF_QUOTA_PINNED] + 8192;
-	CU_ASSERT_EQUAL(refused(q), -ENOMEM);
+	CU_ASSERT_EQUAL(refused(&q), -ENOMEM);
 	CU_ASSERT_EQUAL(w.c.used[FF_QUOTA_QPS], 0);
 	/* Nothing has kept a reference. */
 	CU_ASSERT(destroy_cq(cq, NULL, NULL) > 0);
@@ -225,7 +225,7 @@ test_references(void)
 	open_with_pd();
 	cq2 = make_cq(9, -1);
 	srq = make_srq(pd, 10, 1);
-	q = good_qp(IBV_QPT_RC);
+	good_qp(&q, IBV_QPT_RC);
 	q.recv_cq_handle = cq2;
 	q.is_srq = 1;
 	q.srq_handle = srq;
@@ -373,7 +373,7 @@ test_post(void)
 	} full = {.req = {.qp_handle = h, .wr_count = 1, .wqe_size = sizeof(full.wr)}};
 	CU_ASSERT_EQUAL(command(IB_USER_VERBS_CMD_POST_SEND, &full, sizeof(full), 4), -EINVAL);
 	/* A QP with an SRQ has no receive queue. */
-	q = good_qp(IBV_QPT_UD);
+	good_qp(&q, IBV_QPT_UD);
 	q.is_srq = 1;
 	q.srq_handle = srq;
 	CU_ASSERT(create(&q, &c) > 0);
@@ -386,12 +386,9 @@ int
 main(void)
 {
 	static const struct test_case cases[] = {
-		{"geometry", test_geometry},
-		{"refused", test_refused},
-		{"create_qp_ex", test_create_ex},
-		{"references", test_references},
-		{"async events", test_async},
-		{"async, ring full", test_async_ring_full},
+		{"geometry", test_geometry},	  {"refused", test_refused},
+		{"create_qp_ex", test_create_ex}, {"references", test_references},
+		{"async events", test_async},	  {"async, ring full", test_async_ring_full},
 		{"post by command", test_post},
 	};
 

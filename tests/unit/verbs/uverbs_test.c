@@ -33,9 +33,11 @@ test_short_and_foreign(void)
 	h = header(0xff, sizeof(h), 0);
 	CU_ASSERT_EQUAL(command_raw(&h, sizeof(h)), -EINVAL);
 	static const uint8_t unsupported[] = {
-		IB_USER_VERBS_CMD_MODIFY_AH, IB_USER_VERBS_CMD_QUERY_AH,  IB_USER_VERBS_CMD_REG_SMR,
-		IB_USER_VERBS_CMD_QUERY_MR,  IB_USER_VERBS_CMD_BIND_MW,   IB_USER_VERBS_CMD_PEEK_CQ,
-		IB_USER_VERBS_CMD_OPEN_XRCD, IB_USER_VERBS_CMD_CLOSE_XRCD, IB_USER_VERBS_CMD_OPEN_QP,
+		IB_USER_VERBS_CMD_MODIFY_AH, IB_USER_VERBS_CMD_QUERY_AH,
+		IB_USER_VERBS_CMD_REG_SMR,   IB_USER_VERBS_CMD_QUERY_MR,
+		IB_USER_VERBS_CMD_BIND_MW,   IB_USER_VERBS_CMD_PEEK_CQ,
+		IB_USER_VERBS_CMD_OPEN_XRCD, IB_USER_VERBS_CMD_CLOSE_XRCD,
+		IB_USER_VERBS_CMD_OPEN_QP,
 	};
 	for (unsigned i = 0; i < COUNT_OF(unsupported); i++) {
 		h = header(unsupported[i], sizeof(h), 0);
@@ -171,9 +173,9 @@ test_before_context(void)
 	w.uc = ff_ucontext_create(&w.channel);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(w.uc);
 	CU_ASSERT_EQUAL(command(IB_USER_VERBS_CMD_QUERY_DEVICE, &q, sizeof(q), 256), -EINVAL);
-	CU_ASSERT_EQUAL(command_ex(IB_USER_VERBS_EX_CMD_QUERY_DEVICE, &qx, sizeof(qx), NULL, 0, 512,
-				   0),
-			-EINVAL);
+	CU_ASSERT_EQUAL(
+		command_ex(IB_USER_VERBS_EX_CMD_QUERY_DEVICE, &qx, sizeof(qx), NULL, 0, 512, 0),
+		-EINVAL);
 	CU_ASSERT(command(IB_USER_VERBS_CMD_GET_CONTEXT, &g, sizeof(g), 8) > 0);
 	CU_ASSERT_EQUAL(w.rep.num_fds, 1);
 	CU_ASSERT_EQUAL(w.rep.fds[0].kind, FF_FD_PATCH);
