@@ -7,6 +7,7 @@
 #define FF_SHIM_FDTAB_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ enum fdobj_kind {
 	FDOBJ_HIDDEN, /* an fd of the shim itself: the program cannot close or replace it */
 	FDOBJ_UVERBS, /* priv: struct uverbs_file */
 	FDOBJ_COMP,   /* a completion channel of the uverbs_file with number owner */
+	FDOBJ_ASYNC,  /* the async events of a uverbs file */
 };
 
 /*
@@ -24,6 +26,7 @@ struct fdobj {
 	enum fdobj_kind kind;
 	uint32_t handle;       /* FDOBJ_COMP: the router's */
 	uint64_t owner;	       /* FDOBJ_COMP */
+	_Atomic bool fatal;    /* FDOBJ_ASYNC: the program knows that the device has failed */
 	_Atomic uint32_t refs; /* one for each fd, one for each call in progress */
 	void *priv;
 	void (*destroy)(struct fdobj *o); /* runs when refs reaches 0; may be NULL */

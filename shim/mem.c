@@ -38,8 +38,8 @@
 
 struct ff_mem ff_mem;
 
-static _Atomic bool mem_ready; /* writer: holder of init_lock */
-static bool mem_off;           /* constant after that */
+static _Atomic bool mem_ready;
+static bool mem_off; /* constant once it is ready */
 /* Under ff_mem.lock: */
 static struct {
 	int pagemap;                   /* /proc/self/pagemap, or -1: all pages count as there */
@@ -49,12 +49,50 @@ static struct {
 	bool huge;                     /* large enough for large pages */
 } work = { .pagemap = -1 };
 
+/* ---- whose memory ---- */
+
+/* A page that a child gets zeroed: pid of the process whose memory this is. */
+static _Atomic(_Atomic int *) owner;
+
+static void
+owner_init(void)
+{
+	_Atomic int *page = ff_sys_mmap(NULL, FF_PAGE, PROT_READ | PROT_WRITE,
+					MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (ff_sys_bad(page))
+		return;
+	ff_sys_madvise((void *)page, FF_PAGE, MADV_WIPEONFORK);
+	atomic_store(page, ff_sys_getpid());
+	atomic_store(&owner, page);
+}
+
+bool
+ff_mem_is_vfork(void)
+{
+	_Atomic int *page = atomic_load_explicit(&owner, memory_order_acquire);
+	int pid;
+
+	if (!page)
+		return false;
+	while ((pid = atomic_load_explicit(page, memory_order_acquire)) <= 0) {
+		if (pid < 0 || !atomic_compare_exchange_strong(page, &pid, -1))
+			continue; /* another thread of the child is at it */
+		ff_hold_child();
+		ff_signal_child();
+		atomic_store(&ff_mem.lock.word, 0);
+		atomic_store_explicit(page, ff_sys_getpid(), memory_order_release);
+	}
+	return pid != ff_sys_getpid();
+}
+
 void
 ff_mem_lock(uint64_t *mask)
 {
 	const uint64_t all = FF_SIG_ALL_ASYNC;
 
 	ff_sys_sigmask(SIG_BLOCK, &all, mask);
+	ff_mem_is_vfork();
 	ff_lock_acquire(&ff_mem.lock);
 }
 
@@ -284,23 +322,28 @@ mem_init(void)
 	mem_off = way && strcmp(way, "process_vm") == 0;
 	if (mem_off)
 		return;
+	owner_init();
 	ff_hold_init();
 	ff_fork_init();
 }
 
-/* A fork may copy init_lock while it is held: nobody but the first callers may need it. */
+/* A fork may have copied another thread's half of this; then the child begins again. */
 static bool
 mem_use(void)
 {
-	static struct ff_lock init_lock;
+	static _Atomic int by; /* pid of who does it */
+	int pid, was = 0;
 
-	if (!atomic_load_explicit(&mem_ready, memory_order_acquire)) {
-		ff_lock_acquire(&init_lock);
-		if (!atomic_load_explicit(&mem_ready, memory_order_relaxed)) {
-			mem_init();
-			atomic_store_explicit(&mem_ready, true, memory_order_release);
+	while (!atomic_load_explicit(&mem_ready, memory_order_acquire)) {
+		pid = ff_sys_getpid();
+		if (was == pid) {
+			ff_sys(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
+			was = 0;
 		}
-		ff_lock_release(&init_lock);
+		if (!atomic_compare_exchange_strong(&by, &was, pid))
+			continue;
+		mem_init();
+		atomic_store_explicit(&mem_ready, true, memory_order_release);
 	}
 	return !mem_off;
 }

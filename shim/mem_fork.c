@@ -83,15 +83,12 @@ section_enter(struct ff_snapshot **s, uint64_t *mask)
 	rc = ff_snapshot_take(s, true);
 	if (rc)
 		ff_mem_unlock(mask);
-	else
-		ff_signal_fork_lock();
 	return rc;
 }
 
 static void
 section_leave(struct ff_snapshot *s, bool child, const uint64_t *mask)
 {
-	ff_signal_fork_unlock();
 	if (child)
 		ff_snapshot_install(s);
 	else
@@ -233,7 +230,8 @@ fork_prepare(void)
 	const uint64_t all = FF_SIG_ALL_ASYNC;
 	const uint64_t faults = FF_SIGBIT(SIGSEGV) | FF_SIGBIT(SIGSYS);
 
-	if (!atomic_load(&ff_mem.active))
+	/* Begun: a child registered these handlers a second time (mem_use). */
+	if (!atomic_load(&ff_mem.active) || this_fork.begun)
 		return;
 	this_fork.begun = true;
 	ff_sys_sigmask(SIG_BLOCK, &all, &this_fork.mask);

@@ -149,7 +149,7 @@ ff_hold_child(void)
 		ff_sys_close(hold_uffd);
 		hold_uffd = -1;
 	}
-	guard_lock.word = 0;
+	atomic_store(&guard_lock.word, 0);
 	atomic_store_explicit(&hold_tid, 0, memory_order_relaxed);
 	if (atomic_load(&ff_hold_seq) & 1)
 		atomic_fetch_add(&ff_hold_seq, 1);
@@ -194,6 +194,7 @@ ff_hold_retry(void *addr)
 {
 	uint32_t seq;
 
+	ff_mem_is_vfork();
 	for (;;) {
 		seq = atomic_load(&ff_hold_seq);
 		if (addr_writable(addr))

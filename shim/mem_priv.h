@@ -35,6 +35,13 @@ struct ff_mem {
 };
 extern struct ff_mem ff_mem;
 
+/*
+ * Whose memory this is. A child that has memory of its own, however it was made, finds locks and
+ * holds of threads that it does not have: the first call there puts them in order. Returns true
+ * in a vfork child, which shares its parent's. Async-signal-safe.
+ */
+bool ff_mem_is_vfork(void);
+
 /* Takes the lock with signals blocked; *mask goes back to ff_mem_unlock(). */
 void ff_mem_lock(uint64_t *mask);
 void ff_mem_unlock(const uint64_t *mask);
@@ -67,7 +74,7 @@ enum ff_hold_way ff_hold_range(void *addr, size_t len);
  */
 void ff_hold_release(enum ff_hold_way way, void *addr, size_t len, bool replaced);
 void ff_hold_end(void);
-/* fork's child: the parent's holds are not its own. */
+/* In a child with memory of its own: the parent's holds are not its own. */
 void ff_hold_child(void);
 /* A guard's decision on a fault at addr: true: try again. Async-signal-safe. */
 bool ff_hold_retry(void *addr);
@@ -78,9 +85,8 @@ bool ff_hold_wait(uint32_t seq);
 typedef bool (*ff_guard_fn)(siginfo_t *info, void *ucontext); /* true: dealt with */
 /* Puts the guards under the program's handlers of SIGSEGV and SIGSYS. */
 void ff_signal_guard(int sig, ff_guard_fn fn);
-/* Around clone, under ff_mem.lock: the child must not get this lock held by someone else. */
-void ff_signal_fork_lock(void);
-void ff_signal_fork_unlock(void);
+/* In a child with memory of its own. */
+void ff_signal_child(void);
 
 /* ---- mem_stacks.c: lock held ---- */
 struct ff_stacks_range {

@@ -32,6 +32,7 @@ view_lock_take(uint64_t *mask)
 	const uint64_t all = FF_SIG_ALL_ASYNC;
 
 	ff_sys_sigmask(SIG_BLOCK, &all, mask);
+	ff_mem_is_vfork();
 	ff_lock_acquire(&view_lock);
 }
 
@@ -43,15 +44,9 @@ view_lock_drop(const uint64_t *mask)
 }
 
 void
-ff_signal_fork_lock(void)
+ff_signal_child(void)
 {
-	ff_lock_acquire(&view_lock);
-}
-
-void
-ff_signal_fork_unlock(void)
-{
-	ff_lock_release(&view_lock);
+	atomic_store(&view_lock.word, 0);
 }
 
 /* ---- the guards ---- */
@@ -226,7 +221,8 @@ sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 	struct sigaction copy;
 	int rc;
 
-	if ((sig == SIGSEGV || sig == SIGSYS) && view_swap(sig, act, old))
+	/* A vfork child sets its own handlers, not its parent's. */
+	if ((sig == SIGSEGV || sig == SIGSYS) && !ff_mem_is_vfork() && view_swap(sig, act, old))
 		return 0;
 	if (act && sigismember(&act->sa_mask, SIGSEGV) == 1 && sig != SIGSEGV) {
 		copy = *act;

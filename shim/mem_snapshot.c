@@ -16,9 +16,8 @@
 
 struct piece {
 	uint64_t start, end;
-	uint8_t *copy;        /* NULL: not for children */
+	uint8_t *copy;
 	int prot;             /* the program's */
-	bool hold;            /* writers can be held off: no stack in it */
 	enum ff_hold_way way;
 };
 
@@ -52,10 +51,13 @@ snapshot_new(void)
 	return s;
 }
 
+/* hold: no stack is in it. Held at once: until then the program may map something else there. */
 static int
-snapshot_add(struct ff_snapshot **sp, uint64_t start, uint64_t end, int prot, bool hold)
+snapshot_add(struct ff_snapshot **sp, const struct ff_vma *v, uint64_t start, uint64_t end,
+	     bool hold)
 {
 	struct ff_snapshot *s = *sp;
+	struct piece *p;
 
 	if (s->count == s->cap) {
 		s = ff_sys_mremap(s, s->bytes, s->bytes * 2, MREMAP_MAYMOVE, NULL);
@@ -65,53 +67,50 @@ snapshot_add(struct ff_snapshot **sp, uint64_t start, uint64_t end, int prot, bo
 		s->cap = snapshot_cap(s->bytes);
 		*sp = s;
 	}
-	s->pieces[s->count++] = (struct piece){
-		.start = start, .end = end, .prot = prot, .hold = hold,
+	p = &s->pieces[s->count++];
+	*p = (struct piece){
+		.start = start, .end = end,
+		.prot = (v->r ? PROT_READ : 0) | (v->w ? PROT_WRITE : 0) | (v->x ? PROT_EXEC : 0),
 	};
+	if (s->holding && hold && v->r && v->w)
+		p->way = ff_hold_range((void *)start, end - start);
 	return 0;
 }
 
 static int
 snapshot_mapping(struct ff_snapshot **sp, const struct ff_vma *v)
 {
-	int prot = (v->r ? PROT_READ : 0) | (v->w ? PROT_WRITE : 0) | (v->x ? PROT_EXEC : 0);
 	struct ff_stacks_range keep;
 	uint64_t at = v->start;
 	int rc = 0;
 
 	while (rc == 0 && ff_stacks_next(v, at, v->end, &keep)) {
 		if (keep.start > at)
-			rc = snapshot_add(sp, at, keep.start, prot, true);
+			rc = snapshot_add(sp, v, at, keep.start, true);
 		if (rc == 0)
-			rc = snapshot_add(sp, keep.start > at ? keep.start : at, keep.end, prot,
+			rc = snapshot_add(sp, v, keep.start > at ? keep.start : at, keep.end,
 					  false);
 		at = keep.end;
 	}
 	if (rc == 0 && at < v->end)
-		rc = snapshot_add(sp, at, v->end, prot, true);
+		rc = snapshot_add(sp, v, at, v->end, true);
 	return rc;
 }
 
+/*
+ * Each mapping is looked up anew: a page of text would show what was before the last one was held.
+ */
 static int
 snapshot_list(struct ff_snapshot **sp)
 {
 	bool smaps = atomic_load(&ff_mem.dontfork) && ff_smaps_open() == 0;
-	struct ff_maps *m = &ff_mem.maps;
 	struct ff_vma v = { .end = 0 };
-	int rc;
+	int rc = 0;
 
-	rc = ff_maps_open(m, AT_FDCWD, "/proc/self/maps");
-	(*sp)->maps_fd = m->fd;
-	if (rc == 0) {
-		m->text = true; /* all of them: fewer system calls than one each */
-		while ((rc = ff_maps_find(m, v.end, &v)) == 0) {
-			if (v.name != FF_VMA_CONVERTED || !v.shared ||
-			    (smaps && ff_smaps_dontfork(v.start)))
-				continue;
+	while (rc == 0 && (rc = ff_maps_find(&ff_mem.maps, v.end, &v)) == 0) {
+		if (v.name == FF_VMA_CONVERTED && v.shared &&
+		    !(smaps && ff_smaps_dontfork(v.start)))
 			rc = snapshot_mapping(sp, &v);
-			if (rc)
-				break;
-		}
 	}
 	if (smaps)
 		ff_smaps_close();
@@ -167,7 +166,7 @@ piece_copy(const struct piece *p, bool holes)
 }
 
 static int
-piece_take(struct piece *p, bool hold, bool holes)
+piece_take(struct piece *p, bool holes)
 {
 	size_t len = p->end - p->start;
 
@@ -177,14 +176,35 @@ piece_take(struct piece *p, bool hold, bool holes)
 		p->copy = NULL;
 		return -ENOMEM;
 	}
-	if (hold && p->hold && (p->prot & PROT_WRITE) && (p->prot & PROT_READ))
-		p->way = ff_hold_range((void *)p->start, len);
 	if (!(p->prot & PROT_READ) && ff_sys_mprotect((void *)p->start, len, PROT_READ) < 0)
 		return -ENOMEM;
 	piece_copy(p, holes);
 	if (!(p->prot & PROT_READ))
 		ff_sys_mprotect((void *)p->start, len, p->prot);
 	return 0;
+}
+
+/* Calls fn for each part of the piece that is a converted mapping now. */
+static void
+piece_foreach(struct piece *p, void (*fn)(struct piece *p, uint64_t start, size_t len))
+{
+	uint64_t at = p->start, to;
+	struct ff_vma v;
+
+	while (at < p->end && ff_maps_find(&ff_mem.maps, at, &v) == 0 && v.start < p->end) {
+		if (at < v.start)
+			at = v.start;
+		to = v.end < p->end ? v.end : p->end;
+		if (v.name == FF_VMA_CONVERTED && v.shared)
+			fn(p, at, to - at);
+		at = to;
+	}
+}
+
+static void
+part_release(struct piece *p, uint64_t start, size_t len)
+{
+	ff_hold_release(p->way, (void *)start, len, false);
 }
 
 int
@@ -197,28 +217,30 @@ ff_snapshot_take(struct ff_snapshot **out, bool hold)
 
 	if (!s)
 		return -ENOMEM;
-	rc = snapshot_list(&s);
+	rc = ff_maps_open(&ff_mem.maps, AT_FDCWD, "/proc/self/maps");
 	if (rc) {
-		ff_sys_close(s->maps_fd);
 		ff_sys_munmap(s, s->bytes);
-		return -ENOMEM;
+		return rc;
 	}
-	/* A page that mincore() does not see has no contents, unless it may be in swap. */
-	holes = !ff_mem_swapping();
+	s->maps_fd = ff_mem.maps.fd;
 	if (hold) {
 		ff_hold_begin();
 		s->holding = true;
 	}
+	rc = snapshot_list(&s);
+	/* A page that mincore() does not see has no contents, unless it may be in swap. */
+	holes = !ff_mem_swapping();
 	for (i = 0; i < s->count && rc == 0; i++)
-		rc = piece_take(&s->pieces[i], hold, holes);
+		rc = piece_take(&s->pieces[i], holes);
 	if (rc) {
 		ff_snapshot_drop(s);
-		return rc;
+		return -ENOMEM;
 	}
 	*out = s;
 	return 0;
 }
 
+/* Only what is still ours is given its protection back: the rest has been mapped anew. */
 void
 ff_snapshot_drop(struct ff_snapshot *s)
 {
@@ -227,7 +249,9 @@ ff_snapshot_drop(struct ff_snapshot *s)
 	for (i = 0; i < s->count; i++) {
 		struct piece *p = &s->pieces[i];
 
-		if (p->way != FF_HOLD_NONE)
+		if (p->way == FF_HOLD_MPROTECT)
+			piece_foreach(p, part_release);
+		else if (p->way != FF_HOLD_NONE)
 			ff_hold_release(p->way, (void *)p->start, p->end - p->start, false);
 		if (p->copy)
 			ff_sys_munmap(p->copy, p->end - p->start);
@@ -244,27 +268,11 @@ ff_snapshot_drop(struct ff_snapshot *s)
  * is no one to tell: the parent then sees a child that has ended.
  */
 static void
-piece_install(struct piece *p)
+part_install(struct piece *p, uint64_t start, size_t len)
 {
-	uint64_t at = p->start, to;
-	struct ff_vma v;
-	size_t len;
-
-	if (p->prot != (PROT_READ | PROT_WRITE))
-		ff_sys_mprotect(p->copy, p->end - p->start, p->prot);
-	while (at < p->end && ff_maps_find(&ff_mem.maps, at, &v) == 0 && v.start < p->end) {
-		if (at < v.start)
-			at = v.start;
-		to = v.end < p->end ? v.end : p->end;
-		len = to - at;
-		if (v.name == FF_VMA_CONVERTED && v.shared &&
-		    ff_sys_bad(ff_sys_mremap(p->copy + (at - p->start), len, len,
-					     MREMAP_MAYMOVE | MREMAP_FIXED, (void *)at)))
-			ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
-		at = to;
-	}
-	/* The holes that were moved away are not there; what was not needed goes. */
-	ff_sys_munmap(p->copy, p->end - p->start);
+	if (ff_sys_bad(ff_sys_mremap(p->copy + (start - p->start), len, len,
+				     MREMAP_MAYMOVE | MREMAP_FIXED, (void *)start)))
+		ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
 }
 
 void
@@ -275,8 +283,14 @@ ff_snapshot_install(struct ff_snapshot *s)
 	ff_sys_close(s->maps_fd);
 	if (s->count && ff_maps_open(&ff_mem.maps, AT_FDCWD, "/proc/self/maps"))
 		ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
-	for (i = 0; i < s->count; i++)
-		piece_install(&s->pieces[i]);
+	for (i = 0; i < s->count; i++) {
+		struct piece *p = &s->pieces[i];
+
+		if (p->prot != (PROT_READ | PROT_WRITE))
+			ff_sys_mprotect(p->copy, p->end - p->start, p->prot);
+		piece_foreach(p, part_install);
+		ff_sys_munmap(p->copy, p->end - p->start); /* what was not needed */
+	}
 	if (s->count)
 		ff_maps_close(&ff_mem.maps);
 	if (s->holding)

@@ -84,7 +84,7 @@ ff_clock_start(void)
 void
 ff_clock_calibrate(void)
 {
-	uint64_t tsc, ns;
+	uint64_t tsc = 0, ns = 0;
 	struct timespec ts = {0, CALIBRATE_NS};
 
 	ff_clock_start();

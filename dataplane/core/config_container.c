@@ -131,11 +131,18 @@ static const struct ff_field container_fields[] = {
 	{.key = "limits", .type = FF_FIELD_CUSTOM, .fn = container_limits},
 };
 
+/* Not there, or nothing in it. What has the wrong type is another fault. */
+static bool
+is_empty(const json_t *value)
+{
+	return !value || (json_is_array(value) && !json_array_size(value)) ||
+	       (json_is_string(value) && !json_string_length(value));
+}
+
 void
 ff_parse_container(struct ff_parse *p, json_t *value, const char *path, struct ff_container_conf *c)
 {
 	char sub[FF_JSON_PATH];
-	unsigned before = p->faults;
 
 	memset(c, 0, sizeof(*c));
 	strcpy(c->tenant, "default");
@@ -151,7 +158,8 @@ ff_parse_container(struct ff_parse *p, json_t *value, const char *path, struct f
 		ff_path_key(sub, path, "netns");
 		ff_parse_fault(p, sub, "must be an absolute path");
 	}
-	if (p->faults == before && !c->num_addresses && !c->netns[0])
+	if (is_empty(json_object_get(value, "addresses")) &&
+	    is_empty(json_object_get(value, "netns")))
 		ff_parse_fault(p, path, "has neither addresses nor netns, so nothing names it");
 }
 

@@ -117,30 +117,58 @@ cmd_create_cq_ex(struct verbs_cmd *cmd)
 	return create_cq(cmd, &req);
 }
 
+/*
+ * Resizing: unread completions move over. Most of them are copied by the control thread, since a
+ * worker must not be held up by it; they do not change once they are posted.
+ */
 struct resize {
 	struct ff_cq *cq;
 	struct ff_queue next; /* new one; the old one afterwards */
+	uint32_t at;	      /* next one to copy */
+	uint32_t end;	      /* what was posted when the worker was asked */
 	int rc;
 };
 
-/* Owner worker: nothing is posted meanwhile. Unread completions move over, and so does the arm. */
+static void
+copy_entries(struct resize *r, uint32_t end)
+{
+	const struct ff_queue *from = &r->cq->q;
+	struct ff_queue *to = &r->next;
+
+	for (; r->at != end; r->at = (r->at + 1) & from->mask)
+		memcpy(ff_queue_elem(to, to->index++), ff_queue_elem(from, r->at),
+		       sizeof(struct ib_uverbs_wc));
+}
+
+static uint32_t
+entries_left(const struct resize *r, uint32_t end)
+{
+	return (end - r->at) & r->cq->q.mask;
+}
+
+/* Owner worker. */
+static void
+look_at_index(void *arg)
+{
+	struct resize *r = arg;
+
+	r->end = r->cq->q.index;
+}
+
+/* Owner worker: what was posted meanwhile, then the queues change places, and the arm moves. */
 static void
 swap_queues(void *arg)
 {
 	struct resize *r = arg;
 	struct ff_queue *from = &r->cq->q, *to = &r->next;
-	uint32_t at = ff_queue_consumer(from);
-	uint32_t count = (from->index - at) & from->mask;
 	struct ff_queue old;
 	uint32_t armed;
 
-	if (count > to->mask) {
+	if (entries_left(r, from->index) > to->mask - to->index) {
 		r->rc = -EINVAL;
 		return;
 	}
-	for (; count; count--, at++)
-		memcpy(ff_queue_elem(to, to->index++), ff_queue_elem(from, at),
-		       sizeof(struct ib_uverbs_wc));
+	copy_entries(r, from->index);
 	ff_queue_publish_producer(to);
 	armed = atomic_exchange(ff_queue_word(FF_QUEUE_ANNEX(from->buf)), FF_CQ_DISARMED);
 	atomic_store(ff_queue_word(FF_QUEUE_ANNEX(to->buf)), armed);
@@ -148,7 +176,22 @@ swap_queues(void *arg)
 	*from = *to;
 	*to = old;
 	r->cq->consumer = 0;
-	r->rc = 0;
+	r->cq->cqe = from->mask;
+}
+
+/* 0, or -EINVAL: more is in it than the new size holds. r->next is the queue to destroy. */
+static int
+resize_cq(struct resize *r)
+{
+	struct ff_worker *w = r->cq->obj.uc->worker;
+
+	r->at = ff_queue_consumer(&r->cq->q);
+	ff_worker_call(w, look_at_index, r);
+	if (entries_left(r, r->end) > r->next.mask)
+		return -EINVAL;
+	copy_entries(r, r->end);
+	ff_worker_call(w, swap_queues, r);
+	return r->rc;
 }
 
 int
@@ -158,7 +201,7 @@ cmd_resize_cq(struct verbs_cmd *cmd)
 	struct ib_uverbs_resize_cq_resp resp = {0};
 	struct rxe_resize_cq_resp drv = {0};
 	struct ib_uverbs_resize_cq req;
-	struct resize r;
+	struct resize r = {.rc = 0};
 	int rc = verbs_request(cmd, &req, sizeof(req));
 
 	if (rc)
@@ -171,12 +214,11 @@ cmd_resize_cq(struct verbs_cmd *cmd)
 	rc = verbs_queue_create(uc, &r.next, req.cqe, sizeof(struct ib_uverbs_wc));
 	if (rc)
 		return rc;
-	ff_worker_call(uc->worker, swap_queues, &r);
-	/* A worker's pass does not outlast the call: nobody has the old one in hand. */
+	rc = resize_cq(&r);
+	/* The owner worker is the only one that reads it, and it has been told: no more waiting. */
 	verbs_queue_destroy(uc, &r.next);
-	if (r.rc)
-		return r.rc;
-	r.cq->cqe = r.cq->q.mask;
+	if (rc)
+		return rc;
 
 	resp.cqe = r.cq->cqe;
 	drv.mi = verbs_mminfo(&r.cq->q);

@@ -26,14 +26,15 @@ mw_change_end(struct ff_mw *mw)
 	atomic_fetch_add_explicit(&mw->seq, 1, memory_order_release);
 }
 
+/* qp: whose window it is now; NULL: nobody's, or type 1. */
 static void
 mw_set(struct ff_mw *mw, enum ff_mw_state state, struct ff_mr *mr, const struct ff_mw_bind *b,
-       uint32_t qpn)
+       struct ff_qp *qp)
 {
-	static const struct ff_mw_bind none;
-
-	if (!b)
-		b = &none;
+	if (mw->qpn)
+		LIST_REMOVE(mw, qp_link);
+	if (qp)
+		LIST_INSERT_HEAD(&qp->windows, mw, qp_link);
 	if (mw->mr)
 		mw->mr->mws--;
 	if (mr)
@@ -44,8 +45,8 @@ mw_set(struct ff_mw *mw, enum ff_mw_state state, struct ff_mr *mr, const struct 
 	STORE(mw->addr, mr ? b->addr : 0);
 	STORE(mw->length, mr ? b->length : 0);
 	STORE(mw->access, mr ? b->access : 0);
-	STORE(mw->qpn, qpn);
-	if (b != &none)
+	STORE(mw->qpn, qp ? qp->qpn : 0);
+	if (b)
 		STORE(mw->rkey, (mw->rkey & ~0xffu) | (b->rkey & 0xff));
 	mw_change_end(mw);
 }
@@ -119,7 +120,7 @@ ff_mw_bind(struct ff_qp *qp, const struct ff_mw_bind *b)
 		if (rc)
 			return rc;
 	}
-	mw_set(mw, FF_MW_VALID, mr, b, mw->type == IBV_MW_TYPE_2 ? qp->qpn : 0);
+	mw_set(mw, FF_MW_VALID, mr, b, mw->type == IBV_MW_TYPE_2 ? qp : NULL);
 	return 0;
 }
 
@@ -133,7 +134,7 @@ ff_key_invalidate(struct ff_qp *qp, uint32_t rkey, bool remote)
 		return remote ? -EACCES : -EINVAL;
 	if (mw->state != FF_MW_VALID || mw->qpn != qp->qpn)
 		return remote ? -EACCES : -EINVAL;
-	mw_set(mw, FF_MW_FREE, NULL, NULL, 0);
+	mw_set(mw, FF_MW_FREE, NULL, NULL, NULL);
 	return 0;
 }
 
@@ -142,19 +143,15 @@ mws_unbind_qp(struct ff_qp *qp)
 {
 	struct ff_mw *mw;
 
-	if (!qp->obj.uc->tables[FF_OBJ_MW].used)
-		return;
-	for (uint32_t pos = 0; (mw = verbs_handle_next(qp->obj.uc, FF_OBJ_MW, &pos));) {
-		if (mw->type == IBV_MW_TYPE_2 && mw->state == FF_MW_VALID && mw->qpn == qp->qpn)
-			mw_set(mw, FF_MW_FREE, NULL, NULL, 0);
-	}
+	while ((mw = LIST_FIRST(&qp->windows)))
+		mw_set(mw, FF_MW_FREE, NULL, NULL, NULL);
 }
 
 /* Owner worker. */
 static void
 unbind(void *arg)
 {
-	mw_set(arg, FF_MW_INVALID, NULL, NULL, 0);
+	mw_set(arg, FF_MW_INVALID, NULL, NULL, NULL);
 }
 
 /* All windows of a ucontext die with their regions: then nobody asks for mr->mws any more. */

@@ -183,6 +183,7 @@ qp_init(struct ff_ucontext *uc, struct ff_qp *qp, const struct ib_uverbs_ex_crea
 	qp->attr.state = qp->attr.cur_state = FF_QPS_RESET;
 	qp->attr.path_mtu = IBV_MTU_256;
 	async_src_init(&qp->async_src, ASYNC_QP);
+	LIST_INIT(&qp->windows);
 }
 
 static int
@@ -219,7 +220,7 @@ err_quota:
 }
 
 static void
-reply_qp(struct verbs_cmd *cmd, const struct ff_qp *qp)
+reply_qp(struct verbs_cmd *cmd, struct ff_qp *qp)
 {
 	struct ib_uverbs_ex_create_qp_resp resp = {
 		.base =

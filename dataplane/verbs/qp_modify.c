@@ -10,6 +10,7 @@
 #define PSN_MASK	0xffffffu
 #define MASK_STANDARD	((1u << 21) - 1) /* IB_QP_ATTR_STANDARD_BITS: up to DEST_QPN */
 #define MASK_RATE_LIMIT (1u << 25)
+#define OVERRUN_BATCH	16u
 
 static struct ff_ah_attr
 dest_of(const struct ib_uverbs_qp_dest *d)
@@ -283,24 +284,31 @@ cmd_query_qp(struct verbs_cmd *cmd)
 struct overrun {
 	const struct ff_cq *cq;
 	struct ff_ucontext *uc;
+	uint32_t pos;
+	bool more;
 };
 
-/* Owner worker. */
+/* Owner worker: a few QPs at a time, so that others are not held up. */
 static void
 overrun_on_worker(void *arg)
 {
-	const struct overrun *o = arg;
-	struct ff_qp *qp;
+	struct overrun *o = arg;
+	struct ff_qp *qp = NULL;
 
-	for (uint32_t pos = 0; (qp = verbs_handle_next(o->uc, FF_OBJ_QP, &pos));) {
-		struct ff_qp_attr new = qp->attr;
+	for (unsigned i = 0; i < OVERRUN_BATCH; i++) {
+		struct ff_qp_attr new;
 
+		qp = verbs_handle_next(o->uc, FF_OBJ_QP, &o->pos);
+		if (!qp)
+			break;
 		if ((qp->scq != o->cq && qp->rcq != o->cq) || qp->detached ||
-		    new.state == FF_QPS_RESET || new.state == FF_QPS_ERR)
+		    qp->attr.state == FF_QPS_RESET || qp->attr.state == FF_QPS_ERR)
 			continue;
+		new = qp->attr;
 		new.state = new.cur_state = FF_QPS_ERR;
 		ff_nic->qp_modify(qp, &new, IBV_QP_STATE);
 	}
+	o->more = qp != NULL;
 }
 
 void
@@ -308,5 +316,7 @@ qps_cq_overrun(struct ff_cq *cq)
 {
 	struct overrun o = {.cq = cq, .uc = cq->obj.uc};
 
-	ff_worker_call(cq->obj.uc->worker, overrun_on_worker, &o);
+	do {
+		ff_worker_call(cq->obj.uc->worker, overrun_on_worker, &o);
+	} while (o.more);
 }

@@ -75,7 +75,8 @@ ff_queue_destroy(struct ff_queue *q)
 	if (!q->buf)
 		return;
 	munmap(q->buf, q->size);
-	close(q->memfd);
+	if (q->memfd >= 0)
+		close(q->memfd);
 	memset(q, 0, sizeof(*q));
 	q->memfd = -1;
 }

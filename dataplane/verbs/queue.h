@@ -23,7 +23,7 @@ struct ff_queue {
 	/* SQ only: next WQE to start; index follows when its completion is due. Owner worker. */
 	uint32_t next;
 	size_t size;               /* bytes of mapping, page-aligned */
-	int memfd;                 /* sealed: SHRINK, GROW, SEAL */
+	int memfd;                 /* sealed: SHRINK, GROW, SEAL. -1 once it went to the process */
 	uint64_t mmap_off;
 };
 

@@ -120,30 +120,61 @@ cmd_create_xsrq(struct verbs_cmd *cmd)
 			       });
 }
 
+/*
+ * Resizing: receive WQEs that were not taken move over. They are copied by the control thread,
+ * since a worker must not be held up by it; what the worker takes meanwhile is passed over after.
+ */
 struct modify {
 	struct ff_srq *srq;
 	const struct ib_uverbs_modify_srq *req;
 	struct ff_queue next; /* with IBV_SRQ_MAX_WR: the new queue, the old one afterwards */
+	uint32_t start;	      /* our index when the copy was begun */
+	uint32_t count;	      /* WQEs copied */
 	int rc;
 };
 
-/* Receive WQEs that were not taken move over. 0, or -EINVAL: they do not fit. Owner worker. */
-static int
-move_wqes(struct ff_srq *srq, struct ff_queue *to)
+/* Owner worker. */
+static void
+look_at_index(void *arg)
 {
-	struct ff_queue *from = &srq->q, old;
-	uint32_t count = (ff_queue_producer(from) - from->index) & from->mask;
-	uint32_t size = wqe_size(srq->max_sge), at = from->index;
+	struct modify *m = arg;
 
-	if (count > to->mask)
+	m->start = m->srq->q.index;
+}
+
+/* 0, or -EINVAL: they do not fit. The provider holds its lock: nothing is posted meanwhile. */
+static int
+copy_wqes(struct modify *m)
+{
+	const struct ff_queue *from = &m->srq->q;
+	uint32_t size = wqe_size(m->srq->max_sge);
+
+	ff_worker_call(m->srq->obj.uc->worker, look_at_index, m);
+	m->count = (ff_queue_producer(from) - m->start) & from->mask;
+	if (m->count > m->next.mask)
 		return -EINVAL;
-	for (uint32_t i = 0; i < count; i++)
-		memcpy(ff_queue_elem(to, i), ff_queue_elem(from, at++), size);
-	atomic_store_explicit(ff_queue_word(&to->buf->producer_index), count, memory_order_release);
+	for (uint32_t i = 0; i < m->count; i++)
+		memcpy(ff_queue_elem(&m->next, i), ff_queue_elem(from, m->start + i), size);
+	atomic_store_explicit(ff_queue_word(&m->next.buf->producer_index), m->count,
+			      memory_order_release);
+	return 0;
+}
+
+/* Owner worker. -EINVAL: the program posted during the copy, and more was taken than copied. */
+static int
+swap_queues(struct modify *m)
+{
+	struct ff_queue *from = &m->srq->q, old;
+	uint32_t taken = (from->index - m->start) & from->mask;
+
+	if (taken > m->count)
+		return -EINVAL;
+	m->next.index = taken;
+	ff_queue_publish_consumer(&m->next);
 	old = *from;
-	*from = *to;
-	*to = old;
-	srq->max_wr = srq->q.mask;
+	*from = m->next;
+	m->next = old;
+	m->srq->max_wr = from->mask;
 	return 0;
 }
 
@@ -153,21 +184,15 @@ modify_srq(void *arg)
 {
 	struct modify *m = arg;
 	struct ff_srq *srq = m->srq;
+	bool resize = m->req->attr_mask & IBV_SRQ_MAX_WR;
+	uint32_t limit = m->req->attr_mask & IBV_SRQ_LIMIT ? m->req->srq_limit : srq->limit;
 
 	m->rc = -EINVAL;
-	if (srq->error)
+	if (srq->error || limit > (resize ? m->next.mask : srq->max_wr))
 		return;
-	if (m->req->attr_mask & IBV_SRQ_MAX_WR) {
-		uint32_t limit = m->req->attr_mask & IBV_SRQ_LIMIT ? m->req->srq_limit : srq->limit;
-
-		if (limit > m->next.mask || move_wqes(srq, &m->next))
-			return;
-	}
-	if (m->req->attr_mask & IBV_SRQ_LIMIT) {
-		if (m->req->srq_limit > srq->max_wr)
-			return;
-		srq->limit = m->req->srq_limit;
-	}
+	if (resize && swap_queues(m))
+		return;
+	srq->limit = limit;
 	m->rc = 0;
 	if (ff_nic->srq_changed)
 		ff_nic->srq_changed(srq);
@@ -197,12 +222,16 @@ cmd_modify_srq(struct verbs_cmd *cmd)
 		rc = verbs_queue_create(uc, &m.next, req.max_wr, wqe_size(m.srq->max_sge));
 		if (rc)
 			return rc;
+		rc = copy_wqes(&m);
 	}
-	ff_worker_call(uc->worker, modify_srq, &m);
-	verbs_queue_destroy(uc, &m.next); /* the old one; or the new one that did not fit */
-	if (!m.rc && resize)
+	if (!rc) {
+		ff_worker_call(uc->worker, modify_srq, &m);
+		rc = m.rc;
+	}
+	verbs_queue_destroy(uc, &m.next); /* the old one; or the new one that was not taken */
+	if (!rc && resize)
 		verbs_reply_queue(cmd, &m.srq->q, FF_QUEUE_SRQ, m.srq->obj.handle, 0);
-	return m.rc;
+	return rc;
 }
 
 struct query {

@@ -11,7 +11,7 @@
 
 #define HANDLES_FIRST 16u
 #define HANDLES_MAX   (1u << 24)
-#define DETACH_BATCH  64u /* QPs that a worker lets go of between two of its passes */
+#define DETACH_BATCH  16u /* QPs that a worker lets go of between two of its passes */
 
 struct ff_idtab ff_qps;
 struct ff_idtab ff_keys;

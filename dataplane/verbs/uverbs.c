@@ -145,7 +145,7 @@ verbs_reply_fd(struct verbs_cmd *cmd, int fd, uint32_t patch_off, uint32_t handl
 }
 
 void
-verbs_reply_queue(struct verbs_cmd *cmd, const struct ff_queue *q, enum ff_queue_role role,
+verbs_reply_queue(struct verbs_cmd *cmd, struct ff_queue *q, enum ff_queue_role role,
 		  uint32_t handle, uint32_t qpn)
 {
 	struct ff_uverbs_reply *rep = cmd->rep;
@@ -159,8 +159,10 @@ verbs_reply_queue(struct verbs_cmd *cmd, const struct ff_queue *q, enum ff_queue
 		.handle = handle,
 		.qpn = qpn,
 	};
+	/* Our mapping keeps the memory: no fd per queue for its whole life. */
 	rep->fd[i] = q->memfd;
-	rep->close_fd[i] = false;
+	rep->close_fd[i] = true;
+	q->memfd = -1;
 }
 
 struct mminfo

@@ -193,6 +193,7 @@ struct ff_mw {
 	uint64_t addr, length; /* window */
 	struct ff_mr *mr;      /* bound to; mr->mws counts */
 	uint32_t qpn;          /* type 2: only this QP may use it */
+	LIST_ENTRY(ff_mw) qp_link; /* type 2, bound: its QP's windows. Owner worker */
 };
 
 struct ff_cq {
@@ -279,6 +280,7 @@ struct ff_qp {
 	uint32_t async_sent;       /* control */
 	uint32_t mcasts;           /* control: groups it is in; destroy gives EBUSY */
 	bool detached;             /* owner worker: the backend knows it no more */
+	LIST_HEAD(, ff_mw) windows; /* owner worker: of type 2, bound to it */
 	uint64_t counters[FF_QC_MAX]; /* writer: owner worker; readers sum */
 };
 

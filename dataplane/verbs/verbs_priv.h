@@ -48,7 +48,8 @@ void verbs_response_drv(struct verbs_cmd *cmd, const void *resp, uint32_t len);
 uint32_t verbs_response_length(const struct verbs_cmd *cmd, uint32_t len);
 /* An fd that goes with the reply. There are never more than FF_MSG_FDS_MAX. */
 void verbs_reply_fd(struct verbs_cmd *cmd, int fd, uint32_t patch_off, uint32_t handle);
-void verbs_reply_queue(struct verbs_cmd *cmd, const struct ff_queue *q, enum ff_queue_role role,
+/* Gives the queue's memfd away: once per queue. */
+void verbs_reply_queue(struct verbs_cmd *cmd, struct ff_queue *q, enum ff_queue_role role,
 		       uint32_t handle, uint32_t qpn);
 struct mminfo verbs_mminfo(const struct ff_queue *q);
 

@@ -108,7 +108,7 @@ keep_fds(void)
 	for (uint32_t i = 0; i < w.rep.num_fds; i++) {
 		if (!w.rep.close_fd[i])
 			continue;
-		if (num_fds == FDS) {
+		if (num_fds == FDS || w.rep.fds[i].kind == FF_FD_QUEUE) {
 			close(w.rep.fd[i]);
 			continue;
 		}

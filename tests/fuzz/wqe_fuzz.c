@@ -10,8 +10,8 @@
 
 #include "../unit/nic/harness.h"
 
-#define MEM (16u * 1024)
-#define IOVA 0x1000u
+#define MEM    (16u * 1024)
+#define IOVA   0x1000u
 #define ROUNDS 12u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

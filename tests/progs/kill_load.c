@@ -19,13 +19,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LEN (1u << 20)
-#define DEPTH 8
+#define LEN	  (1u << 20)
+#define DEPTH	  8
 #define NOTICE_MS 60000
 
 enum verdict {
-	SAW_ERROR = 0,   /* an error completion */
-	NOT_CONNECTED,   /* the other died before the connection was made */
+	SAW_ERROR = 0, /* an error completion */
+	NOT_CONNECTED, /* the other died before the connection was made */
 	NO_NOTICE,
 	BAD_DATA,
 	NO_DEVICE,
@@ -53,31 +53,42 @@ static struct ibv_qp *
 connect_qp(struct ibv_context *ctx, struct ibv_pd *pd, struct ibv_cq *cq, int sock,
 	   struct end *mine, struct end *peer)
 {
-	struct ibv_qp_init_attr i = {.send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC,
+	struct ibv_qp_init_attr i = {.send_cq = cq,
+				     .recv_cq = cq,
+				     .qp_type = IBV_QPT_RC,
 				     .cap = {DEPTH, DEPTH, 1, 1, 0}};
-	struct ibv_qp_attr a = {.qp_state = IBV_QPS_INIT, .port_num = 1,
+	struct ibv_qp_attr a = {.qp_state = IBV_QPS_INIT,
+				.port_num = 1,
 				.qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
 	struct ibv_qp *qp = ibv_create_qp(pd, &i);
 
-	if (!qp || ibv_modify_qp(qp, &a, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-						 IBV_QP_ACCESS_FLAGS))
+	if (!qp ||
+	    ibv_modify_qp(qp, &a,
+			  IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS))
 		_exit(NO_DEVICE);
 	ibv_query_gid(ctx, 1, 0, &mine->gid);
 	mine->qpn = qp->qp_num;
 	if (send(sock, mine, sizeof(*mine), MSG_NOSIGNAL) != sizeof(*mine) ||
 	    recv(sock, peer, sizeof(*peer), MSG_WAITALL) != sizeof(*peer))
 		_exit(NOT_CONNECTED);
-	a = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTR, .path_mtu = IBV_MTU_4096,
-				 .dest_qp_num = peer->qpn, .max_dest_rd_atomic = 1,
-				 .min_rnr_timer = 1,
-				 .ah_attr = {.is_global = 1, .port_num = 1,
-					     .grh = {.dgid = peer->gid}}};
-	ibv_modify_qp(qp, &a, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-		      IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-	a = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS, .timeout = 10, .retry_cnt = 7,
-				 .rnr_retry = 7, .max_rd_atomic = 1};
-	if (ibv_modify_qp(qp, &a, IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-			  IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC))
+	a = (struct ibv_qp_attr){
+		.qp_state = IBV_QPS_RTR,
+		.path_mtu = IBV_MTU_4096,
+		.dest_qp_num = peer->qpn,
+		.max_dest_rd_atomic = 1,
+		.min_rnr_timer = 1,
+		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = peer->gid}}};
+	ibv_modify_qp(qp, &a,
+		      IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+			      IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+	a = (struct ibv_qp_attr){.qp_state = IBV_QPS_RTS,
+				 .timeout = 10,
+				 .retry_cnt = 7,
+				 .rnr_retry = 7,
+				 .max_rd_atomic = 1};
+	if (ibv_modify_qp(qp, &a,
+			  IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+				  IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC))
 		_exit(NO_DEVICE);
 	return qp;
 }
@@ -88,8 +99,11 @@ load(struct ibv_qp *qp, struct ibv_cq *cq, struct ibv_mr *mr, uint8_t *buf, uint
      const struct end *peer)
 {
 	struct ibv_sge sge = {(uintptr_t)buf, LEN, mr->lkey};
-	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_WRITE,
-				 .send_flags = IBV_SEND_SIGNALED}, *bad;
+	struct ibv_send_wr wr = {.sg_list = &sge,
+				 .num_sge = 1,
+				 .opcode = IBV_WR_RDMA_WRITE,
+				 .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 	double end = now_ms() + NOTICE_MS;
 	unsigned posted = 0;
 	struct ibv_wc wc;
@@ -118,8 +132,8 @@ child(int sock, uint8_t byte, uint8_t peer_byte)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
 	struct ibv_context *ctx = list && list[0] ? ibv_open_device(list[0]) : NULL;
-	uint8_t *buf = mmap(NULL, 2 * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			    0);
+	uint8_t *buf =
+		mmap(NULL, 2 * LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct end mine = {.addr = (uintptr_t)buf}, peer;
 	struct ibv_pd *pd;
 	struct ibv_cq *cq;
@@ -209,7 +223,8 @@ main(int argc, char **argv)
 			n[v]++;
 	}
 	printf("%u kills: %u noticed, %u before the connection, %u not noticed, %u wrong data, "
-	       "%u without a device, %u others\n", rounds, n[SAW_ERROR], n[NOT_CONNECTED],
-	       n[NO_NOTICE], n[BAD_DATA], n[NO_DEVICE], bad);
+	       "%u without a device, %u others\n",
+	       rounds, n[SAW_ERROR], n[NOT_CONNECTED], n[NO_NOTICE], n[BAD_DATA], n[NO_DEVICE],
+	       bad);
 	return n[NO_NOTICE] || n[BAD_DATA] || n[NO_DEVICE] || bad || !n[SAW_ERROR];
 }

@@ -25,7 +25,7 @@
 #include <freeflow/uverbs.h>
 
 #define CHILD_MS 300
-#define BUF_LEN (256u * 1024)
+#define BUF_LEN	 (256u * 1024)
 
 struct area {
 	uint8_t *start;
@@ -58,8 +58,9 @@ now_ms(void)
 static uint64_t
 nasty(void)
 {
-	static const uint64_t v[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff,
-				     0x80000000, 0xffffffff, UINT64_MAX, 1ull << 63, 384, 4096};
+	static const uint64_t v[] = {0,		 1,	     2,		 0x7f,	     0x80,
+				     0xff,	 0x7fff,     0xffff,	 0x7fffffff, 0x80000000,
+				     0xffffffff, UINT64_MAX, 1ull << 63, 384,	     4096};
 
 	return rnd() & 1 ? v[rnd() % (sizeof(v) / sizeof(v[0]))] : rnd();
 }
@@ -107,45 +108,59 @@ scribbler(void *arg)
 static struct ibv_qp *
 make_qp(struct ibv_pd *pd, struct ibv_cq *cq, struct ibv_srq *srq, enum ibv_qp_type type)
 {
-	struct ibv_qp_init_attr a = {.send_cq = cq, .recv_cq = cq, .srq = srq, .qp_type = type,
+	struct ibv_qp_init_attr a = {.send_cq = cq,
+				     .recv_cq = cq,
+				     .srq = srq,
+				     .qp_type = type,
 				     .cap = {64, 64, 8, 8, 128}};
-	struct ibv_qp_attr init = {.qp_state = IBV_QPS_INIT, .port_num = 1, .qkey = 1,
+	struct ibv_qp_attr init = {.qp_state = IBV_QPS_INIT,
+				   .port_num = 1,
+				   .qkey = 1,
 				   .qp_access_flags = IBV_ACCESS_REMOTE_WRITE |
 						      IBV_ACCESS_REMOTE_READ |
 						      IBV_ACCESS_REMOTE_ATOMIC};
 	struct ibv_qp *qp = ibv_create_qp(pd, &a);
 
 	if (qp)
-		ibv_modify_qp(qp, &init, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-			      (type == IBV_QPT_UD ? IBV_QP_QKEY : IBV_QP_ACCESS_FLAGS));
+		ibv_modify_qp(qp, &init,
+			      IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
+				      (type == IBV_QPT_UD ? IBV_QP_QKEY : IBV_QP_ACCESS_FLAGS));
 	return qp;
 }
 
 static void
 connect_qp(struct ibv_context *ctx, struct ibv_qp *qp, uint32_t peer)
 {
-	struct ibv_qp_attr a = {.qp_state = IBV_QPS_RTR, .path_mtu = IBV_MTU_1024,
-				.dest_qp_num = peer, .max_dest_rd_atomic = 4, .min_rnr_timer = 1,
+	struct ibv_qp_attr a = {.qp_state = IBV_QPS_RTR,
+				.path_mtu = IBV_MTU_1024,
+				.dest_qp_num = peer,
+				.max_dest_rd_atomic = 4,
+				.min_rnr_timer = 1,
 				.ah_attr = {.is_global = 1, .port_num = 1}};
 
 	ibv_query_gid(ctx, 1, 0, &a.ah_attr.grh.dgid);
-	ibv_modify_qp(qp, &a, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-		      IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+	ibv_modify_qp(qp, &a,
+		      IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+			      IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
 	a.qp_state = IBV_QPS_RTS;
 	a.timeout = 8;
 	a.retry_cnt = 1;
 	a.rnr_retry = 1;
 	a.max_rd_atomic = 4;
-	ibv_modify_qp(qp, &a, IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-		      IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
+	ibv_modify_qp(qp, &a,
+		      IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+			      IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
 }
 
 static void
 post(struct ibv_qp *qp, struct ibv_mr *mr, uint8_t *buf)
 {
 	struct ibv_sge sge = {(uintptr_t)buf + rnd() % 4096, (uint32_t)(rnd() % 8192), mr->lkey};
-	struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = rnd() % 7,
-				 .send_flags = IBV_SEND_SIGNALED}, *bad;
+	struct ibv_send_wr wr = {.sg_list = &sge,
+				 .num_sge = 1,
+				 .opcode = rnd() % 7,
+				 .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 	struct ibv_recv_wr rwr = {.sg_list = &sge, .num_sge = 1}, *rbad;
 
 	wr.wr.rdma.remote_addr = (uintptr_t)buf + rnd() % 4096;
@@ -165,8 +180,8 @@ mode_scribble(void)
 	struct ibv_cq *cq;
 	struct ibv_pd *pd;
 	struct ibv_mr *mr;
-	uint8_t *buf = mmap(NULL, BUF_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			    0);
+	uint8_t *buf =
+		mmap(NULL, BUF_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pthread_t t;
 	double end;
 
@@ -292,7 +307,8 @@ mode_commands(void)
 			cmd[4] = 0;
 			cmd[5] = 0;
 		}
-		if (write(ctx->cmd_fd, cmd, ex ? 24 + words / 2 * 8 : words * 4) < 0 && errno == EIO)
+		if (write(ctx->cmd_fd, cmd, ex ? 24 + words / 2 * 8 : words * 4) < 0 &&
+		    errno == EIO)
 			break;
 	}
 }

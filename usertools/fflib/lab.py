@@ -215,6 +215,16 @@ class Lab:
         self.state["containers"].remove(entry)
         self._save()
 
+    def router_restart(self, freeflowd, sig, host_name="host1"):
+        """Ends a host's router by a signal and starts freeflowd in its place; its exit status."""
+        self.load()
+        host = self.find_host(host_name)
+        with self._locked():
+            status = router.end(host, sig)
+            router.launch(host, freeflowd, host["router"]["config"], host["router"]["run_dir"],
+                          self._save)
+        return status
+
     # Down
 
     def down(self):

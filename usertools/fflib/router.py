@@ -110,18 +110,26 @@ def start(host, instance, binaries, options, save):
     path = os.path.join(host["dir"], "freeflowd.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(config, file, indent=1)
+    launch(host, binaries.freeflowd, path, config["run_dir"], save)
+
+
+def launch(host, freeflowd, path, run_dir, save):
+    """Starts freeflowd with the configuration at path, also where an earlier one has ended."""
+    for suffix in (".pid", ".exit"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(host["dir"], "freeflowd" + suffix))
     notify_path = os.path.join(host["dir"], "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(notify_path)
         env = {**os.environ, **_SANITIZER_ENV, "NOTIFY_SOCKET": notify_path}
-        watch = _spawn(host, [binaries.freeflowd, "--config", path], env, save)
+        watch = _spawn(host, [freeflowd, "--config", path], env, save)
         ended = os.pidfd_open(watch)
         try:
             _await_ready(host, notify, ended)
         finally:
             os.close(ended)
-    os.unlink(notify_path)
-    host["router"].update(run_dir=config["run_dir"], config=path)
+            os.unlink(notify_path)
+    host["router"].update(run_dir=run_dir, config=path)
     save()
 
 
@@ -188,6 +196,21 @@ def container_del(host, name):
 def wait_end(pidfd, seconds):
     """True when the process has ended within that time."""
     return bool(select.select([pidfd], [], [], seconds)[0])
+
+
+def end(host, sig):
+    """Ends the router by a signal and waits for it; its exit status, as a shell says it."""
+    pid = pid_of(host)
+    if pid is None:
+        raise LabError(f"freeflowd of {host['name']} is not running")
+    watch = os.pidfd_open(host["router"]["watch"])
+    try:
+        os.kill(pid, sig)
+        if not wait_end(watch, _STOP_WAIT):
+            raise LabError(f"freeflowd of {host['name']} does not end within {_STOP_WAIT:.0f} s")
+    finally:
+        os.close(watch)
+    return _read_number(host, ".exit")
 
 
 def stop(host):

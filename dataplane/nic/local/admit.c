@@ -8,11 +8,11 @@
 #include "responder_priv.h"
 
 /*                                requester              receiver               event, UC fatal */
-const struct nak lnak_invalid = {FF_WC_REM_INV_REQ_ERR, FF_WC_REM_INV_REQ_ERR,
-				 FF_EVENT_QP_REQ_ERR, false};
+const struct nak lnak_invalid = {FF_WC_REM_INV_REQ_ERR, FF_WC_REM_INV_REQ_ERR, FF_EVENT_QP_REQ_ERR,
+				 false};
 const struct nak lnak_length = {FF_WC_REM_INV_REQ_ERR, FF_WC_LOC_LEN_ERR, 0, true};
-const struct nak lnak_access = {FF_WC_REM_ACCESS_ERR, FF_WC_LOC_ACCESS_ERR,
-				FF_EVENT_QP_ACCESS_ERR, false};
+const struct nak lnak_access = {FF_WC_REM_ACCESS_ERR, FF_WC_LOC_ACCESS_ERR, FF_EVENT_QP_ACCESS_ERR,
+				false};
 const struct nak lnak_operation = {FF_WC_REM_OP_ERR, FF_WC_LOC_PROT_ERR, 0, true};
 const struct nak lnak_bad_recv = {FF_WC_REM_OP_ERR, FF_WC_LOC_QP_OP_ERR, 0, true};
 
@@ -66,8 +66,12 @@ remote_span(struct lqp *l, struct lop *op, struct lspan *s, uint32_t want)
 {
 	struct ff_qp *qp = l->qp;
 
-	*s = (struct lspan){.kind = LSPAN_REMOTE, .pd_id = qp->pd->id, .qpn = qp->qpn,
-			    .want = want, .addr = op->raddr, .rkey = op->rkey,
+	*s = (struct lspan){.kind = LSPAN_REMOTE,
+			    .pd_id = qp->pd->id,
+			    .qpn = qp->qpn,
+			    .want = want,
+			    .addr = op->raddr,
+			    .rkey = op->rkey,
 			    .length = op->length};
 	if (!(qp->attr.access & want))
 		return &lnak_invalid;
@@ -77,8 +81,11 @@ remote_span(struct lqp *l, struct lop *op, struct lspan *s, uint32_t want)
 static void
 local_dst(struct lop *op)
 {
-	op->dst = (struct lspan){.kind = LSPAN_SGL, .pd_id = op->src_pd, .sge = op->sge,
-				 .num = op->num_sge, .want = FF_ACCESS_LOCAL_WRITE};
+	op->dst = (struct lspan){.kind = LSPAN_SGL,
+				 .pd_id = op->src_pd,
+				 .sge = op->sge,
+				 .num = op->num_sge,
+				 .want = FF_ACCESS_LOCAL_WRITE};
 }
 
 static enum start
@@ -128,8 +135,10 @@ take_recv(struct lqp *l, struct lop *op)
 		lresp_refuse(l, op, &lnak_length);
 		return START_END;
 	}
-	op->dst = (struct lspan){.kind = LSPAN_SGL, .pd_id = qp->srq ? qp->srq->pd->id : qp->pd->id,
-				 .sge = op->rsge, .num = op->num_rsge,
+	op->dst = (struct lspan){.kind = LSPAN_SGL,
+				 .pd_id = qp->srq ? qp->srq->pd->id : qp->pd->id,
+				 .sge = op->rsge,
+				 .num = op->num_rsge,
 				 .want = FF_ACCESS_LOCAL_WRITE};
 	if (need)
 		lwqe_grh(op);
@@ -163,8 +172,9 @@ start_rdma(struct lqp *l, struct lop *op)
 	if (lop_is_write(op)) {
 		n = remote_span(l, op, &op->dst, FF_ACCESS_REMOTE_WRITE);
 	} else {
-		n = l->qp->attr.max_dest_rd_atomic ?
-			remote_span(l, op, &op->src, FF_ACCESS_REMOTE_READ) : &lnak_invalid;
+		n = l->qp->attr.max_dest_rd_atomic
+			    ? remote_span(l, op, &op->src, FF_ACCESS_REMOTE_READ)
+			    : &lnak_invalid;
 		local_dst(op);
 	}
 	if (n) {

@@ -9,7 +9,11 @@
 
 #include "local_priv.h"
 
-#define RETRY_FOREVER_NS 100000000u /* timeout 0 (IBTA 9.7.6.1.3): no limit, look again each 100 ms */
+#define RETRY_FOREVER_NS \
+	100000000u /* timeout 0 (IBTA 9.7.6.1.3): no limit, look again each 100 ms */
+
+#define STRAGGLER_NS 1000000u /* how long to wait for an operation that another worker still has \
+			       */
 
 static void
 back(struct lop *op)
@@ -209,11 +213,11 @@ rewind_op(struct lop *op)
 	op->moved = 0;
 	op->recv_taken = false;
 	if (op->flags & FF_SEND_INLINE)
-		op->src = (struct lspan){.kind = LSPAN_BYTES, .bytes = op->data,
-					 .length = op->length};
+		op->src = (struct lspan){
+			.kind = LSPAN_BYTES, .bytes = op->data, .length = op->length};
 	else
-		op->src = (struct lspan){.kind = LSPAN_SGL, .pd_id = op->src_pd, .sge = op->sge,
-					 .num = op->num_sge};
+		op->src = (struct lspan){
+			.kind = LSPAN_SGL, .pd_id = op->src_pd, .sge = op->sge, .num = op->num_sge};
 }
 
 /* The time-out of the oldest operation is over. */
@@ -224,7 +228,7 @@ lcomp_retry(struct lqp *l)
 
 	for (uint32_t i = l->head; i != l->tail; i++) {
 		if (lqp_slot(l, i)->phase != LOP_DONE) { /* still on its way back */
-			l->retry_deadline = l->lw->now + ltimeout_ns(1);
+			l->retry_deadline = l->lw->now + STRAGGLER_NS;
 			return;
 		}
 	}

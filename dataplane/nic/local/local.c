@@ -15,7 +15,7 @@
 #include "local_priv.h"
 
 #define NUM_BOUNCES 63u
-#define NUM_CLONES 255u
+#define NUM_CLONES  255u
 #define PASS_ROUNDS 4u
 
 static int stage_slot;
@@ -107,14 +107,15 @@ stage_init(struct ff_worker *w)
 	TAILQ_INIT(&lw->active);
 	TAILQ_INIT(&lw->waiting);
 	TAILQ_INIT(&lw->rnr);
+	TAILQ_INIT(&lw->starved);
 	TAILQ_INIT(&lw->err);
 	TAILQ_INIT(&lw->sched);
 	TAILQ_INIT(&lw->done);
 	TAILQ_INIT(&lw->backlog);
 	lw->next_retry = UINT64_MAX;
 	lw->tenants = calloc(FF_TENANTS_MAX, sizeof(*lw->tenants));
-	lw->bounces = pool_create("ff_bounce", ff_worker_index(w), NUM_BOUNCES,
-				  sizeof(struct lbounce));
+	lw->bounces =
+		pool_create("ff_bounce", ff_worker_index(w), NUM_BOUNCES, sizeof(struct lbounce));
 	lw->clones = pool_create("ff_clone", ff_worker_index(w), NUM_CLONES, sizeof(struct lop));
 	ff_worker_priv_set(w, stage_slot, lw);
 	if (!lw->tenants || !lw->bounces || !lw->clones) {
@@ -173,7 +174,7 @@ stage_poll(struct ff_worker *w, uint64_t now_ns)
 
 	lw->now = now_ns;
 	work += flush_backlog(lw);
-	work += lsched_timers(lw);
+	lsched_timers(lw);
 	for (unsigned round = 0; round < PASS_ROUNDS; round++) {
 		unsigned n = run_requesters(lw);
 
@@ -194,8 +195,8 @@ static bool
 stage_sleep_prepare(struct ff_worker *w)
 {
 	struct lworker *lw = llocal_worker(w);
-	bool work = !TAILQ_EMPTY(&lw->sched) || !TAILQ_EMPTY(&lw->backlog) ||
-		    !TAILQ_EMPTY(&lw->done);
+	bool work =
+		!TAILQ_EMPTY(&lw->sched) || !TAILQ_EMPTY(&lw->backlog) || !TAILQ_EMPTY(&lw->done);
 	struct lqp *l, *next;
 
 	for (l = TAILQ_FIRST(&lw->active); l; l = next) {

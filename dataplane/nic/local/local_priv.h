@@ -20,31 +20,31 @@
 #include "../../verbs/verbs.h"
 #include "../nic.h"
 
-#define LOCAL_WINDOW 8u              /* operations in flight per QP */
-#define LOCAL_SLICE (64u * 1024)     /* most bytes copied in one step of one QP */
-#define LOCAL_PASS_BYTES (256u * 1024) /* copy budget of one pass */
-#define LOCAL_OP_COST 512u           /* bytes that an operation counts for by itself */
-#define LOCAL_POLL_NS 50000u         /* an SQ is polled this long after its last WQE */
-#define LOCAL_POLLED_MAX 64u         /* SQs polled without a doorbell, per worker */
-#define LOCAL_ERR_SCAN_NS 10000000u  /* QPs in error: look for new receive WQEs to flush */
-#define LOCAL_GRH 40u                /* IBTA 8.3; in front of every UD message */
+#define LOCAL_WINDOW	  8u		/* operations in flight per QP */
+#define LOCAL_SLICE	  (64u * 1024)	/* most bytes copied in one step of one QP */
+#define LOCAL_PASS_BYTES  (256u * 1024) /* copy budget of one pass */
+#define LOCAL_OP_COST	  512u		/* bytes that an operation counts for by itself */
+#define LOCAL_POLL_NS	  50000u	/* an SQ is polled this long after its last WQE */
+#define LOCAL_POLLED_MAX  64u		/* SQs polled without a doorbell, per worker */
+#define LOCAL_ERR_SCAN_NS 10000000u	/* QPs in error: look for new receive WQEs to flush */
+#define LOCAL_GRH	  40u		/* IBTA 8.3; in front of every UD message */
 
 /* Where an operation is. Written by the worker that holds it. */
 enum lop_phase {
-	LOP_FREE,      /* slot of the requester, unused */
-	LOP_QUEUED,    /* in the destination's inq, not started */
-	LOP_RNR,       /* started, waits for a receive WQE */
-	LOP_MOVE,      /* copying */
-	LOP_BOUNCE,    /* waits for a procmem job */
-	LOP_DONE,      /* back at the requester; status is valid */
+	LOP_FREE,   /* slot of the requester, unused */
+	LOP_QUEUED, /* in the destination's inq, not started */
+	LOP_RNR,    /* started, waits for a receive WQE */
+	LOP_MOVE,   /* copying */
+	LOP_BOUNCE, /* waits for a procmem job */
+	LOP_DONE,   /* back at the requester; status is valid */
 };
 
 /* What came of it; LST_WC + enum ff_wc_status is an error completion. */
 enum lop_status {
 	LST_OK = 0,
-	LST_NORESP = -1, /* not executed: nobody answers, as if packets were lost */
+	LST_NORESP = -1,    /* not executed: nobody answers, as if packets were lost */
 	LST_CANCELLED = -2, /* the requester asked for it back */
-	/* > 0: enum ff_wc_status at the requester */
+			    /* > 0: enum ff_wc_status at the requester */
 };
 
 /* A position in source or destination memory. */
@@ -56,14 +56,14 @@ enum lspan_kind {
 struct lspan {
 	enum lspan_kind kind;
 	uint32_t pd_id;
-	uint32_t qpn;               /* LSPAN_REMOTE: for type 2 windows */
-	uint32_t want;              /* enum ff_access bits */
-	uint32_t num, idx;          /* LSPAN_SGL */
-	uint64_t off;               /* in the current element */
-	const struct rxe_sge *sge;  /* LSPAN_SGL: private copy */
-	uint8_t *bytes;             /* LSPAN_BYTES */
-	uint64_t addr;              /* LSPAN_REMOTE */
-	uint64_t length;            /* LSPAN_BYTES, LSPAN_REMOTE */
+	uint32_t qpn;		   /* LSPAN_REMOTE: for type 2 windows */
+	uint32_t want;		   /* enum ff_access bits */
+	uint32_t num, idx;	   /* LSPAN_SGL */
+	uint64_t off;		   /* in the current element */
+	const struct rxe_sge *sge; /* LSPAN_SGL: private copy */
+	uint8_t *bytes;		   /* LSPAN_BYTES */
+	uint64_t addr;		   /* LSPAN_REMOTE */
+	uint64_t length;	   /* LSPAN_BYTES, LSPAN_REMOTE */
 	uint32_t rkey;
 };
 
@@ -71,10 +71,10 @@ struct lqp;
 struct lbounce;
 
 struct lop {
-	struct ff_msg msg;          /* between workers; first member */
-	TAILQ_ENTRY(lop) link;      /* inq, done list or backlog */
-	struct lqp *req;            /* requester; NULL: it is gone, free me. Requester's worker */
-	struct lqp *at;             /* in whose inq; its worker. NULL: nobody's */
+	struct ff_msg msg;     /* between workers; first member */
+	TAILQ_ENTRY(lop) link; /* inq, done list or backlog */
+	struct lqp *req;       /* requester; NULL: it is gone, free me. Requester's worker */
+	struct lqp *at;	       /* in whose inq; its worker. NULL: nobody's */
 	struct ff_worker *src_worker, *dst_worker, *post_to;
 	/*
 	 * Writer: requester's worker, relaxed; reader: the executing one, at each step. The
@@ -82,21 +82,21 @@ struct lop {
 	 */
 	_Atomic uint32_t cancel;
 	enum lop_phase phase;
-	int status;                 /* enum lop_status */
-	bool on_done;               /* on lw->done */
-	bool recv_imm;              /* needs a receive WQE, but no data goes there */
-	struct lop *parent;         /* multicast copy (from the pool) of that operation */
-	uint32_t clones;            /* copies that are still out */
-	uint8_t opcode;             /* enum ib_uverbs_wr_opcode */
+	int status;	    /* enum lop_status */
+	bool on_done;	    /* on lw->done */
+	bool recv_imm;	    /* needs a receive WQE, but no data goes there */
+	struct lop *parent; /* multicast copy (from the pool) of that operation */
+	uint32_t clones;    /* copies that are still out */
+	uint8_t opcode;	    /* enum ib_uverbs_wr_opcode */
 	uint8_t qp_type;
-	uint8_t rnr_left;           /* 7: for ever */
+	uint8_t rnr_left; /* 7: for ever */
 	uint8_t sl, traffic_class, hop_limit;
-	uint32_t flags;             /* IB_UVERBS_SEND_* of the WQE */
+	uint32_t flags; /* IB_UVERBS_SEND_* of the WQE */
 	uint32_t src_qpn, dst_qpn, src_pd;
 	uint32_t psn;
-	uint32_t tenant;            /* index */
+	uint32_t tenant; /* index */
 	uint32_t qkey;
-	uint32_t imm;               /* as on the wire (__be32), or rkey to invalidate */
+	uint32_t imm; /* as on the wire (__be32), or rkey to invalidate */
 	uint32_t rkey;
 	uint32_t flow_label;
 	uint64_t wr_id;
@@ -104,7 +104,7 @@ struct lop {
 	uint64_t length, moved;
 	struct lspan src, dst, grh_span;
 	struct lbounce *bounce;
-	uint64_t deadline;          /* LOP_RNR */
+	uint64_t deadline; /* LOP_RNR */
 	uint64_t recv_wr_id;
 	bool recv_taken;
 	uint8_t sgid[16], dgid[16];
@@ -122,12 +122,12 @@ TAILQ_HEAD(lop_list, lop);
 
 /* A procmem job with its bytes; from the worker's pool. */
 struct lbounce {
-	struct ff_procmem_job job;  /* job.msg first */
-	struct lop *op;             /* NULL: the operation was given up meanwhile */
+	struct ff_procmem_job job; /* job.msg first */
+	struct lop *op;		   /* NULL: the operation was given up meanwhile */
 	struct lworker *lw;
-	uint32_t len, off;          /* bytes there, bytes used */
-	bool busy;                  /* the copier has it */
-	bool store;                 /* on its way to op->dst, not from op->src */
+	uint32_t len, off; /* bytes there, bytes used */
+	bool busy;	   /* the copier has it */
+	bool store;	   /* on its way to op->dst, not from op->src */
 	uint8_t data[FF_PROCMEM_MAX] __attribute__((aligned(64)));
 };
 
@@ -139,28 +139,29 @@ struct lqp {
 
 	/* Requester. Operations complete in the order of slots: head is the oldest. */
 	struct lop *slot[LOCAL_WINDOW];
-	uint32_t head, tail;        /* free-running */
+	uint32_t head, tail; /* free-running */
 	uint32_t sq_psn;
-	bool blocked;               /* the next WQE waits for an empty window (fence, bind) */
-	bool stop;                  /* a WQE with an error is last in the window */
-	bool waiting;               /* nobody answered: retry_deadline is set */
+	bool blocked; /* the next WQE waits for an empty window (fence, bind) */
+	bool stop;    /* a WQE with an error is last in the window */
+	bool waiting; /* nobody answered: retry_deadline is set */
 	uint8_t retry_left;
 	uint64_t retry_deadline;
 	uint64_t last_wqe_ns;
-	bool active;                /* on lw->active: SQ is polled */
+	bool active; /* on lw->active: SQ is polled */
 	bool sqd_notified;
 	TAILQ_ENTRY(lqp) active_link, wait_link;
 
 	/* Responder. */
 	struct lop_list inq;
-	bool ready;                 /* on its tenant's ready list */
-	bool rnr;                   /* on lw->rnr: inq's head waits for a receive WQE */
+	bool ready;   /* on its tenant's ready list */
+	bool starved; /* on lw->starved: no bounce buffer or no room at the copier */
+	bool rnr;     /* on lw->rnr: inq's head waits for a receive WQE */
 	bool comm_est;
 	int64_t deficit;
 	uint32_t exp_psn;
-	uint32_t ok_gid_gen;        /* dgid below was found in the container at that generation */
+	uint32_t ok_gid_gen; /* dgid below was found in the container at that generation */
 	uint8_t ok_dgid[16];
-	TAILQ_ENTRY(lqp) ready_link, rnr_link;
+	TAILQ_ENTRY(lqp) ready_link, rnr_link, starved_link;
 
 	bool err_listed;
 	TAILQ_ENTRY(lqp) err_link;
@@ -183,17 +184,19 @@ struct rte_mempool;
 struct lworker {
 	struct ff_worker *w;
 	uint64_t now;
-	struct lqp_list active;     /* requesters whose SQ is polled */
+	struct lqp_list active; /* requesters whose SQ is polled */
 	uint32_t num_active;
-	struct lqp_list waiting;    /* requesters that nobody answered */
-	uint64_t next_retry;        /* the earliest retry_deadline among them, or earlier */
-	struct lqp_list rnr;        /* responders without a receive WQE */
-	struct lqp_list err;        /* QPs in error with a receive queue */
-	uint64_t err_scan;          /* next look at them */
+	struct lqp_list waiting; /* requesters that nobody answered */
+	uint64_t next_retry;	 /* the earliest retry_deadline among them, or earlier */
+	struct lqp_list rnr;	 /* responders without a receive WQE */
+	struct lqp_list starved; /* responders that wait for somebody's bounce buffer */
+	uint64_t starved_retry;	 /* look again then, or when one of ours is free */
+	struct lqp_list err;	 /* QPs in error with a receive queue */
+	uint64_t err_scan;	 /* next look at them */
 	struct ltenant_list sched;
-	struct ltenant *tenants;    /* FF_TENANTS_MAX */
-	struct lop_list done;       /* operations of this worker's QPs that are back */
-	struct lop_list backlog;    /* messages that found a ring full */
+	struct ltenant *tenants; /* FF_TENANTS_MAX */
+	struct lop_list done;	 /* operations of this worker's QPs that are back */
+	struct lop_list backlog; /* messages that found a ring full */
 	struct rte_mempool *bounces;
 	struct rte_mempool *clones;
 	uint64_t drops_no_clone;
@@ -238,10 +241,10 @@ void lresp_msg(struct ff_msg *m);
 
 /* ---- move.c ---- */
 enum lmove {
-	LMOVE_DONE,      /* the whole message */
-	LMOVE_MORE,      /* went on */
-	LMOVE_WAIT,      /* a job is out: bounce_back() makes the QP ready again */
-	LMOVE_BUSY,      /* no bounce buffer or no room in the copier's queue: try again */
+	LMOVE_DONE, /* the whole message */
+	LMOVE_MORE, /* went on */
+	LMOVE_WAIT, /* a job is out: bounce_back() makes the QP ready again */
+	LMOVE_BUSY, /* no bounce buffer or no room in the copier's queue: try again */
 	LMOVE_SRC_FAULT,
 	LMOVE_DST_FAULT,
 };
@@ -267,8 +270,11 @@ void lcomp_retry(struct lqp *l);
 /* ---- sched.c ---- */
 void lsched_ready(struct lqp *l);
 void lsched_unready(struct lqp *l);
+/* Not ready until a bounce buffer comes free, or for a short time: a worker must not spin for it.
+ */
+void lsched_starve(struct lqp *l);
 uint64_t lsched_run(struct lworker *lw, uint64_t budget);
-unsigned lsched_timers(struct lworker *lw);
+void lsched_timers(struct lworker *lw);
 uint64_t lsched_deadline(struct lworker *lw);
 uint64_t lrnr_ns(uint8_t timer);
 uint64_t ltimeout_ns(uint8_t timeout);
@@ -277,7 +283,7 @@ uint64_t ltimeout_ns(uint8_t timeout);
 struct lworker *llocal_worker(struct ff_worker *w);
 /* Sends op to another worker, where fn gets it; queues it here when the ring is full. */
 void lpost(struct lworker *lw, struct ff_worker *to, struct lop *op, void (*fn)(struct ff_msg *));
-struct lop *lop_alloc(void);  /* control thread, or a worker that the control thread waits for */
+struct lop *lop_alloc(void); /* control thread, or a worker that the control thread waits for */
 void lop_free_async(struct lop *op);
 
 /* ---- modify.c ---- */

@@ -13,10 +13,10 @@
 
 /* A piece of a span that is contiguous in the router's view. */
 struct chunk {
-	uint8_t *ptr;      /* NULL: not mapped here */
+	uint8_t *ptr; /* NULL: not mapped here */
 	uint64_t len;
-	struct ff_mr *mr;  /* NULL: router's own bytes */
-	uint64_t va;       /* in the process */
+	struct ff_mr *mr; /* NULL: router's own bytes */
+	uint64_t va;	  /* in the process */
 };
 
 static uint64_t
@@ -113,6 +113,7 @@ bounce_free(struct lbounce *b)
 		b->job.proc = NULL;
 	}
 	rte_mempool_put(b->lw->bounces, b);
+	b->lw->starved_retry = 0;
 }
 
 void
@@ -288,7 +289,8 @@ static void
 atomic_result(struct lop *op, uint64_t old)
 {
 	op->atomic_old = old;
-	op->src = (struct lspan){.kind = LSPAN_BYTES, .bytes = (uint8_t *)&op->atomic_old,
+	op->src = (struct lspan){.kind = LSPAN_BYTES,
+				 .bytes = (uint8_t *)&op->atomic_old,
 				 .length = sizeof(op->atomic_old)};
 }
 

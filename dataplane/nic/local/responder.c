@@ -50,8 +50,10 @@ static void
 unread_recv(struct lqp *l, struct lop *op)
 {
 	struct ff_qp *qp = l->qp;
-	struct ib_uverbs_wc wc = {.wr_id = op->recv_wr_id, .status = FF_WC_GENERAL_ERR,
-				  .opcode = FF_WC_RECV, .qp_num = qp->qpn,
+	struct ib_uverbs_wc wc = {.wr_id = op->recv_wr_id,
+				  .status = FF_WC_GENERAL_ERR,
+				  .opcode = FF_WC_RECV,
+				  .qp_num = qp->qpn,
 				  .port_num = FF_PORT_NUM};
 
 	if (!op->recv_taken)
@@ -84,8 +86,10 @@ lresp_finish(struct lqp *l, struct lop *op, int status)
 static void
 recv_error(struct lqp *l, struct lop *op, int status)
 {
-	struct ib_uverbs_wc wc = {.wr_id = op->recv_wr_id, .status = (uint32_t)status,
-				  .opcode = FF_WC_RECV, .qp_num = l->qp->qpn,
+	struct ib_uverbs_wc wc = {.wr_id = op->recv_wr_id,
+				  .status = (uint32_t)status,
+				  .opcode = FF_WC_RECV,
+				  .qp_num = l->qp->qpn,
 				  .port_num = FF_PORT_NUM};
 
 	if (!op->recv_taken)
@@ -216,7 +220,9 @@ step(struct lqp *l, struct lop *op, uint64_t budget, bool *wait)
 		*wait = true;
 		return moved + LOCAL_OP_COST;
 	case LMOVE_BUSY:
-		return budget > LOCAL_OP_COST ? budget : LOCAL_OP_COST; /* ends this turn */
+		lsched_starve(l);
+		*wait = true;
+		return LOCAL_OP_COST;
 	case LMOVE_SRC_FAULT:
 		fault(l, op, true);
 		return moved + LOCAL_OP_COST;
@@ -243,7 +249,7 @@ lresp_run(struct lqp *l, uint64_t budget)
 		} else
 			spent += step(l, op, budget - spent, &wait);
 	}
-	if (wait || TAILQ_EMPTY(&l->inq))
+	if (!l->starved && (wait || TAILQ_EMPTY(&l->inq)))
 		lsched_unready(l);
 	return spent;
 }

@@ -7,17 +7,24 @@
  */
 #include "local_priv.h"
 
-#define QP_QUANTUM ((int64_t)LOCAL_SLICE)
+#define QP_QUANTUM	       ((int64_t)LOCAL_SLICE)
 #define TENANT_QUANTUM(weight) ((int64_t)LOCAL_SLICE * (weight) / 100)
-#define RNR_CHECKS 16u /* RNR waiters looked at per pass */
+#define STARVED_NS	       200000u
+/*
+ * A sleeping worker wakes up for RNR timers no more often than this: a tenant with many waiting QPs
+ * and the shortest timer must not keep a real-time thread awake. IBTA 9.7.5.2.8 gives a minimum.
+ */
+#define RNR_WAKE_NS	       100000u
+#define RNR_CHECKS	       16u /* RNR waiters looked at per pass */
 
 /* IBTA table 45: 0 is the longest. In units of 10 us. */
 uint64_t
 lrnr_ns(uint8_t timer)
 {
 	static const uint32_t table[32] = {
-		65536, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768,
-		1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
+		65536, 1,    2,	   3,	 4,    6,     8,     12,    16,	   24,	  32,
+		48,    64,   96,   128,	 192,  256,   384,   512,   768,   1024,  1536,
+		2048,  3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
 	};
 
 	return table[timer & 31] * 10000ull;
@@ -30,6 +37,15 @@ ltimeout_ns(uint8_t timeout)
 	return timeout & 31 ? 4096ull << (timeout & 31) : 0;
 }
 
+static void
+fed(struct lqp *l)
+{
+	if (!l->starved)
+		return;
+	l->starved = false;
+	TAILQ_REMOVE(&l->lw->starved, l, starved_link);
+}
+
 void
 lsched_ready(struct lqp *l)
 {
@@ -37,6 +53,7 @@ lsched_ready(struct lqp *l)
 	uint32_t index = l->qp->container->tenant->index;
 	struct ltenant *t = &lw->tenants[index];
 
+	fed(l);
 	if (l->ready)
 		return;
 	l->ready = true;
@@ -56,6 +73,7 @@ lsched_unready(struct lqp *l)
 	struct lworker *lw = l->lw;
 	struct ltenant *t = &lw->tenants[l->qp->container->tenant->index];
 
+	fed(l);
 	if (!l->ready)
 		return;
 	l->ready = false;
@@ -64,6 +82,15 @@ lsched_unready(struct lqp *l)
 		return;
 	t->listed = false;
 	TAILQ_REMOVE(&lw->sched, t, link);
+}
+
+void
+lsched_starve(struct lqp *l)
+{
+	lsched_unready(l);
+	l->starved = true;
+	TAILQ_INSERT_TAIL(&l->lw->starved, l, starved_link);
+	l->lw->starved_retry = l->lw->now + STARVED_NS;
 }
 
 static uint64_t
@@ -152,6 +179,16 @@ retry_timers(struct lworker *lw)
 }
 
 static void
+feed(struct lworker *lw)
+{
+	struct lqp *l;
+
+	if (lw->now >= lw->starved_retry)
+		while ((l = TAILQ_FIRST(&lw->starved)))
+			lsched_ready(l);
+}
+
+static void
 error_scan(struct lworker *lw)
 {
 	struct lqp *l;
@@ -159,19 +196,20 @@ error_scan(struct lworker *lw)
 	if (TAILQ_EMPTY(&lw->err) || lw->now < lw->err_scan)
 		return;
 	lw->err_scan = lw->now + LOCAL_ERR_SCAN_NS;
-	TAILQ_FOREACH(l, &lw->err, err_link)
+	TAILQ_FOREACH (l, &lw->err, err_link)
 		lresp_flush_rq(l);
 }
 
-unsigned
+void
 lsched_timers(struct lworker *lw)
 {
 	if (!TAILQ_EMPTY(&lw->rnr))
 		rnr_timers(lw);
 	if (!TAILQ_EMPTY(&lw->waiting))
 		retry_timers(lw);
+	if (!TAILQ_EMPTY(&lw->starved))
+		feed(lw);
 	error_scan(lw);
-	return 0;
 }
 
 uint64_t
@@ -180,14 +218,20 @@ lsched_deadline(struct lworker *lw)
 	uint64_t d = UINT64_MAX;
 	struct lqp *l;
 
-	TAILQ_FOREACH(l, &lw->rnr, rnr_link) {
+	TAILQ_FOREACH (l, &lw->rnr, rnr_link) {
 		uint64_t t = TAILQ_FIRST(&l->inq)->deadline;
 
 		if (t < d)
 			d = t;
+		if (d <= lw->now + RNR_WAKE_NS)
+			break; /* soon enough, however many wait */
 	}
+	if (d < lw->now + RNR_WAKE_NS)
+		d = lw->now + RNR_WAKE_NS;
 	if (!TAILQ_EMPTY(&lw->waiting) && lw->next_retry < d)
 		d = lw->next_retry;
+	if (!TAILQ_EMPTY(&lw->starved) && lw->starved_retry < d)
+		d = lw->starved_retry;
 	if (!TAILQ_EMPTY(&lw->err) && lw->err_scan < d)
 		d = lw->err_scan;
 	return d;

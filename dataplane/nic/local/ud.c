@@ -9,8 +9,8 @@
 
 #include "local_priv.h"
 
-#define UD_MTU 4096u          /* port's active MTU */
-#define QKEY_FROM_QP (1u << 31) /* IBTA 10.2.5: a controlled qkey in the WR means the QP's own */
+#define UD_MTU		  4096u	     /* port's active MTU */
+#define QKEY_FROM_QP	  (1u << 31) /* IBTA 10.2.5: a controlled qkey in the WR means the QP's own */
 #define ROCE_PORT_NEXTHDR IPPROTO_UDP
 
 static bool
@@ -88,7 +88,7 @@ grh_v4(struct lop *op)
 	for (unsigned i = 0; i < sizeof(*ip) / 2; i++)
 		sum += half[i];
 	sum = (sum & 0xffff) + (sum >> 16);
-	ip->check = (uint16_t)~(sum + (sum >> 16));
+	ip->check = (uint16_t) ~(sum + (sum >> 16));
 }
 
 static void
@@ -96,11 +96,11 @@ grh_v6(struct lop *op)
 {
 	struct ip6_hdr *ip = (struct ip6_hdr *)op->grh;
 
-	ip->ip6_flow = htonl(6u << 28 | (uint32_t)op->traffic_class << 20 |
-			     (op->flow_label & 0xfffff));
-	ip->ip6_plen = htons((uint16_t)(8 + 12 + 8 +
-					(op->opcode == IB_UVERBS_WR_SEND_WITH_IMM ? 4 : 0) +
-					((op->length + 3) & ~3ull) + 4));
+	ip->ip6_flow =
+		htonl(6u << 28 | (uint32_t)op->traffic_class << 20 | (op->flow_label & 0xfffff));
+	ip->ip6_plen =
+		htons((uint16_t)(8 + 12 + 8 + (op->opcode == IB_UVERBS_WR_SEND_WITH_IMM ? 4 : 0) +
+				 ((op->length + 3) & ~3ull) + 4));
 	ip->ip6_nxt = ROCE_PORT_NEXTHDR;
 	ip->ip6_hlim = op->hop_limit;
 	memcpy(&ip->ip6_src, op->sgid, 16);

@@ -6,12 +6,12 @@
 
 /* What each QP type may post (IBTA table 37); bit n: enum ib_uverbs_wr_opcode n. */
 #define BIT(op) (1u << IB_UVERBS_WR_##op)
-#define RC_OPS                                                                                     \
-	(BIT(RDMA_WRITE) | BIT(RDMA_WRITE_WITH_IMM) | BIT(SEND) | BIT(SEND_WITH_IMM) |             \
-	 BIT(RDMA_READ) | BIT(ATOMIC_CMP_AND_SWP) | BIT(ATOMIC_FETCH_AND_ADD) | BIT(LOCAL_INV) |   \
+#define RC_OPS                                                                                   \
+	(BIT(RDMA_WRITE) | BIT(RDMA_WRITE_WITH_IMM) | BIT(SEND) | BIT(SEND_WITH_IMM) |           \
+	 BIT(RDMA_READ) | BIT(ATOMIC_CMP_AND_SWP) | BIT(ATOMIC_FETCH_AND_ADD) | BIT(LOCAL_INV) | \
 	 BIT(BIND_MW) | BIT(SEND_WITH_INV))
-#define UC_OPS                                                                                     \
-	(BIT(RDMA_WRITE) | BIT(RDMA_WRITE_WITH_IMM) | BIT(SEND) | BIT(SEND_WITH_IMM) |             \
+#define UC_OPS                                                                         \
+	(BIT(RDMA_WRITE) | BIT(RDMA_WRITE_WITH_IMM) | BIT(SEND) | BIT(SEND_WITH_IMM) | \
 	 BIT(LOCAL_INV) | BIT(BIND_MW))
 #define UD_OPS (BIT(SEND) | BIT(SEND_WITH_IMM))
 
@@ -27,8 +27,9 @@ snapshot(void *dst, const void *src, size_t len)
 static bool
 opcode_allowed(const struct ff_qp *qp, uint32_t opcode)
 {
-	uint32_t ops = qp->type == IB_UVERBS_QPT_RC ? RC_OPS :
-		       qp->type == IB_UVERBS_QPT_UC ? UC_OPS : UD_OPS;
+	uint32_t ops = qp->type == IB_UVERBS_QPT_RC   ? RC_OPS
+		       : qp->type == IB_UVERBS_QPT_UC ? UC_OPS
+						      : UD_OPS;
 
 	return opcode < 32 && (ops >> opcode & 1);
 }
@@ -56,7 +57,8 @@ load_data(const struct ff_qp *qp, const uint8_t *elem, const struct rxe_dma_info
 	  struct lop *op)
 {
 	const uint8_t *body = elem + offsetof(struct rxe_send_wqe, dma.inline_data);
-	uint32_t room = ff_queue_elem_size(&qp->sq) - offsetof(struct rxe_send_wqe, dma.inline_data);
+	uint32_t room =
+		ff_queue_elem_size(&qp->sq) - offsetof(struct rxe_send_wqe, dma.inline_data);
 
 	op->src = (struct lspan){.pd_id = op->src_pd};
 	if (op->flags & FF_SEND_INLINE) {
@@ -127,8 +129,12 @@ static int
 bind_or_invalidate(struct lqp *l, const struct rxe_send_wr *wr, struct lop *op)
 {
 	const struct ff_mw_bind b = {
-		.addr = wr->wr.mw.addr, .length = wr->wr.mw.length, .mr_lkey = wr->wr.mw.mr_lkey,
-		.mw_rkey = wr->wr.mw.mw_rkey, .rkey = wr->wr.mw.rkey, .access = wr->wr.mw.access,
+		.addr = wr->wr.mw.addr,
+		.length = wr->wr.mw.length,
+		.mr_lkey = wr->wr.mw.mr_lkey,
+		.mw_rkey = wr->wr.mw.mw_rkey,
+		.rkey = wr->wr.mw.rkey,
+		.access = wr->wr.mw.access,
 	};
 
 	op->length = 0;

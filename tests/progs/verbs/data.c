@@ -7,10 +7,10 @@
 
 #include "vt.h"
 
-#define HALF (vt_p.len / 2)
+#define HALF   (vt_p.len / 2)
 #define A(off) (vt_p.buf + (off))
 #define B(off) (vt_p.buf + HALF + (off))
-#define KEY (vt_p.mr->lkey)
+#define KEY    (vt_p.mr->lkey)
 
 static void
 fill(uint8_t *p, size_t n, unsigned seed)
@@ -67,8 +67,12 @@ static int
 atomic(enum ibv_wr_opcode op, uint64_t id, uint64_t compare_add, uint64_t swap)
 {
 	struct ibv_sge sge = {(uintptr_t)A(8), 8, KEY};
-	struct ibv_send_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1, .opcode = op,
-				 .send_flags = IBV_SEND_SIGNALED}, *bad;
+	struct ibv_send_wr wr = {.wr_id = id,
+				 .sg_list = &sge,
+				 .num_sge = 1,
+				 .opcode = op,
+				 .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 
 	wr.wr.atomic.remote_addr = (uintptr_t)B(16);
 	wr.wr.atomic.rkey = vt_p.mr->rkey;
@@ -123,8 +127,11 @@ static void
 rc_sges(void)
 {
 	struct ibv_sge s[32], r[32];
-	struct ibv_send_wr swr = {.sg_list = s, .num_sge = 32, .opcode = IBV_WR_SEND,
-				  .send_flags = IBV_SEND_SIGNALED}, *sbad;
+	struct ibv_send_wr swr = {.sg_list = s,
+				  .num_sge = 32,
+				  .opcode = IBV_WR_SEND,
+				  .send_flags = IBV_SEND_SIGNALED},
+			   *sbad;
 	struct ibv_recv_wr rwr = {.sg_list = r, .num_sge = 32}, *rbad;
 	uint32_t total = 0, room = 0;
 	struct ibv_wc wc;
@@ -231,8 +238,12 @@ static int
 ud_send(struct ibv_ah *ah, uint32_t qpn, uint32_t qkey, uint64_t id, uint32_t len)
 {
 	struct ibv_sge sge = {(uintptr_t)A(0), len, KEY};
-	struct ibv_send_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_SEND,
-				 .send_flags = IBV_SEND_SIGNALED}, *bad;
+	struct ibv_send_wr wr = {.wr_id = id,
+				 .sg_list = &sge,
+				 .num_sge = 1,
+				 .opcode = IBV_WR_SEND,
+				 .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 
 	wr.wr.ud.ah = ah;
 	wr.wr.ud.remote_qpn = qpn;
@@ -243,8 +254,8 @@ ud_send(struct ibv_ah *ah, uint32_t qpn, uint32_t qkey, uint64_t id, uint32_t le
 static void
 ud_data(void)
 {
-	struct ibv_ah_attr aa = {.is_global = 1, .port_num = 1,
-				 .grh = {.dgid = vt.gid, .hop_limit = 33}};
+	struct ibv_ah_attr aa = {
+		.is_global = 1, .port_num = 1, .grh = {.dgid = vt.gid, .hop_limit = 33}};
 	struct ibv_wc wc;
 	struct ibv_ah *ah, *back;
 
@@ -335,18 +346,19 @@ loopback_self(void)
 	rtr.port_num = 1;
 	rtr.pkey_index = 0;
 	rtr.qp_access_flags = VT_ACCESS & ~IBV_ACCESS_MW_BIND;
-	CHECK(!ibv_modify_qp(qp, &rtr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-					       IBV_QP_ACCESS_FLAGS));
+	CHECK(!ibv_modify_qp(qp, &rtr,
+			     IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS));
 	rtr.qp_state = IBV_QPS_RTR;
 	rtr.dest_qp_num = qp->qp_num;
-	CHECK(!ibv_modify_qp(qp, &rtr, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
-					       IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-					       IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER));
+	CHECK(!ibv_modify_qp(qp, &rtr,
+			     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+				     IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
+				     IBV_QP_MIN_RNR_TIMER));
 	rts.qp_state = IBV_QPS_RTS;
 	rts.sq_psn = rtr.rq_psn;
-	CHECK(!ibv_modify_qp(qp, &rts, IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT |
-					       IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-					       IBV_QP_MAX_QP_RD_ATOMIC));
+	CHECK(!ibv_modify_qp(qp, &rts,
+			     IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+				     IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC));
 	vt_p.b = qp;
 	CHECK(!vt_recv(&vt_p, 1, B(0), 500));
 	vt_p.b = NULL;

@@ -5,10 +5,10 @@
 
 #include "vt.h"
 
-#define HALF (vt_p.len / 2)
+#define HALF   (vt_p.len / 2)
 #define A(off) (vt_p.buf + (off))
 #define B(off) (vt_p.buf + HALF + (off))
-#define KEY (vt_p.mr->lkey)
+#define KEY    (vt_p.mr->lkey)
 
 static void
 expect_dead(struct ibv_qp *qp, struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status)
@@ -23,11 +23,11 @@ expect_dead(struct ibv_qp *qp, struct ibv_cq *cq, uint64_t id, enum ibv_wc_statu
 	else if (vt_state(qp) != IBV_QPS_ERR)
 		snprintf(vt_why, sizeof(vt_why), "QP is in state %d, not ERR", vt_state(qp));
 }
-#define EXPECT_DEAD(...)                                                                           \
-	do {                                                                                       \
-		expect_dead(__VA_ARGS__);                                                          \
-		if (vt_why[0])                                                                     \
-			return;                                                                    \
+#define EXPECT_DEAD(...)                  \
+	do {                              \
+		expect_dead(__VA_ARGS__); \
+		if (vt_why[0])            \
+			return;           \
 	} while (0)
 
 static void
@@ -126,9 +126,12 @@ static void
 misaligned_atomic(void)
 {
 	struct ibv_sge sge;
-	struct ibv_send_wr wr = {.wr_id = 1, .sg_list = &sge, .num_sge = 1,
+	struct ibv_send_wr wr = {.wr_id = 1,
+				 .sg_list = &sge,
+				 .num_sge = 1,
 				 .opcode = IBV_WR_ATOMIC_FETCH_AND_ADD,
-				 .send_flags = IBV_SEND_SIGNALED}, *bad;
+				 .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 
 	CHECK(!vt_pair_open(&vt_p, &(struct vt_opts){0}));
 	sge = (struct ibv_sge){(uintptr_t)A(0), 8, KEY};
@@ -219,7 +222,8 @@ cq_overrun(void)
 {
 	CHECK(!vt_pair_open(&vt_p, &(struct vt_opts){.cqe = 2, .max_wr = 256}));
 	for (unsigned i = 0; i < 200; i++)
-		CHECK(!vt_send(vt_p.a, IBV_WR_RDMA_WRITE, i, A(0), 10, KEY, B(0), vt_p.mr->rkey, 0));
+		CHECK(!vt_send(vt_p.a, IBV_WR_RDMA_WRITE, i, A(0), 10, KEY, B(0), vt_p.mr->rkey,
+			       0));
 	CHECK(vt_async(IBV_EVENT_CQ_ERR));
 	CHECK(vt_async(IBV_EVENT_QP_FATAL));
 	CHECK(vt_state(vt_p.a) == IBV_QPS_ERR);

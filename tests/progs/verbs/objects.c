@@ -5,10 +5,10 @@
 
 #include "vt.h"
 
-#define HALF (vt_p.len / 2)
+#define HALF   (vt_p.len / 2)
 #define A(off) (vt_p.buf + (off))
 #define B(off) (vt_p.buf + HALF + (off))
-#define KEY (vt_p.mr->lkey)
+#define KEY    (vt_p.mr->lkey)
 
 static int
 write_b(uint64_t id, size_t off, uint32_t len, uint32_t rkey)
@@ -31,7 +31,8 @@ mw_type1(void)
 	CHECK(!vt_pair_open(&vt_p, &(struct vt_opts){0}));
 	mw = ibv_alloc_mw(vt.pd, IBV_MW_TYPE_1);
 	CHECK(mw);
-	bind.bind_info = (struct ibv_mw_bind_info){.mr = vt_p.mr, .addr = (uintptr_t)B(100),
+	bind.bind_info = (struct ibv_mw_bind_info){.mr = vt_p.mr,
+						   .addr = (uintptr_t)B(100),
 						   .length = 50,
 						   .mw_access_flags = IBV_ACCESS_REMOTE_WRITE};
 	CHECK(!ibv_bind_mw(vt_p.b, mw, &bind));
@@ -53,7 +54,9 @@ post_mw2(struct ibv_mw *mw, uint32_t rkey, size_t off, uint32_t len, enum ibv_wr
 		wr.bind_mw.mw = mw;
 		wr.bind_mw.rkey = rkey;
 		wr.bind_mw.bind_info = (struct ibv_mw_bind_info){
-			.mr = vt_p.mr, .addr = (uintptr_t)B(off), .length = len,
+			.mr = vt_p.mr,
+			.addr = (uintptr_t)B(off),
+			.length = len,
 			.mw_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ};
 	} else {
 		wr.invalidate_rkey = rkey;
@@ -87,8 +90,10 @@ mw_type2(void)
 static void
 send_with_inv(void)
 {
-	struct ibv_send_wr wr = {.wr_id = 3, .opcode = IBV_WR_SEND_WITH_INV,
-				 .send_flags = IBV_SEND_SIGNALED}, *bad;
+	struct ibv_send_wr wr = {.wr_id = 3,
+				 .opcode = IBV_WR_SEND_WITH_INV,
+				 .send_flags = IBV_SEND_SIGNALED},
+			   *bad;
 	struct ibv_mw *mw;
 	struct ibv_wc wc;
 	uint32_t k;
@@ -192,9 +197,13 @@ static void
 bad_creations(void)
 {
 	struct ibv_cq *cq = ibv_create_cq(vt.ctx, 10, NULL, NULL, 0);
-	struct ibv_qp_init_attr a = {.send_cq = cq, .recv_cq = cq, .qp_type = IBV_QPT_RC,
-				     .cap = {.max_send_wr = 1u << 20, .max_recv_wr = 1,
-					     .max_send_sge = 1, .max_recv_sge = 1}};
+	struct ibv_qp_init_attr a = {.send_cq = cq,
+				     .recv_cq = cq,
+				     .qp_type = IBV_QPT_RC,
+				     .cap = {.max_send_wr = 1u << 20,
+					     .max_recv_wr = 1,
+					     .max_send_sge = 1,
+					     .max_recv_sge = 1}};
 	struct ibv_qp *qp;
 
 	CHECK(cq);
@@ -212,8 +221,8 @@ bad_creations(void)
 static void
 extended_cq(void)
 {
-	struct ibv_cq_init_attr_ex ca = {.cqe = 64, .wc_flags = IBV_WC_EX_WITH_BYTE_LEN |
-								IBV_WC_EX_WITH_IMM};
+	struct ibv_cq_init_attr_ex ca = {.cqe = 64,
+					 .wc_flags = IBV_WC_EX_WITH_BYTE_LEN | IBV_WC_EX_WITH_IMM};
 	struct ibv_poll_cq_attr pa = {0};
 	struct ibv_cq_ex *cq = ibv_create_cq_ex(vt.ctx, &ca);
 	struct ibv_qp_init_attr_ex qa;
@@ -222,8 +231,10 @@ extended_cq(void)
 	CHECK(cq);
 	CHECK(ibv_start_poll(cq, &pa) == ENOENT);
 	qa = (struct ibv_qp_init_attr_ex){
-		.send_cq = ibv_cq_ex_to_cq(cq), .recv_cq = ibv_cq_ex_to_cq(cq),
-		.qp_type = IBV_QPT_RC, .pd = vt.pd,
+		.send_cq = ibv_cq_ex_to_cq(cq),
+		.recv_cq = ibv_cq_ex_to_cq(cq),
+		.qp_type = IBV_QPT_RC,
+		.pd = vt.pd,
 		.comp_mask = IBV_QP_INIT_ATTR_PD | IBV_QP_INIT_ATTR_SEND_OPS_FLAGS,
 		.send_ops_flags = IBV_QP_EX_WITH_SEND | IBV_QP_EX_WITH_RDMA_WRITE,
 		.cap = {.max_send_wr = 4, .max_recv_wr = 4, .max_send_sge = 1, .max_recv_sge = 1}};

@@ -10,7 +10,7 @@
 #include "vt.h"
 
 #define POLL_MS 20000
-#define PSN 0xfffff0 /* wraps within the first messages */
+#define PSN	0xfffff0 /* wraps within the first messages */
 
 struct vt vt;
 struct vt_pair vt_p;
@@ -83,7 +83,9 @@ vt_to_state(struct ibv_qp *qp, enum ibv_qp_state s)
 static int
 to_init(struct ibv_qp *qp, enum ibv_qp_type type)
 {
-	struct ibv_qp_attr a = {.qp_state = IBV_QPS_INIT, .port_num = 1, .qkey = 0x1234,
+	struct ibv_qp_attr a = {.qp_state = IBV_QPS_INIT,
+				.port_num = 1,
+				.qkey = 0x1234,
 				.qp_access_flags = VT_ACCESS & ~IBV_ACCESS_MW_BIND};
 
 	return ibv_modify_qp(qp, &a,
@@ -101,7 +103,9 @@ to_rtr(struct ibv_qp *qp, struct ibv_qp *peer, const struct vt_opts *o)
 		.rq_psn = PSN,
 		.max_dest_rd_atomic = 8,
 		.min_rnr_timer = o->min_rnr_timer ? o->min_rnr_timer : 12,
-		.ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = vt.gid, .hop_limit = 64}},
+		.ah_attr = {.is_global = 1,
+			    .port_num = 1,
+			    .grh = {.dgid = vt.gid, .hop_limit = 64}},
 	};
 	int mask = IBV_QP_STATE;
 
@@ -120,7 +124,9 @@ to_rts(struct ibv_qp *qp, const struct vt_opts *o)
 		.sq_psn = PSN,
 		.timeout = o->timeout ? o->timeout : 14,
 		.retry_cnt = o->retry_cnt ? o->retry_cnt : 7,
-		.rnr_retry = o->no_rnr_retry ? 0 : o->rnr_retry ? o->rnr_retry : 7,
+		.rnr_retry = o->no_rnr_retry ? 0
+			     : o->rnr_retry  ? o->rnr_retry
+					     : 7,
 		.max_rd_atomic = 8,
 	};
 	int mask = IBV_QP_STATE | IBV_QP_SQ_PSN;
@@ -225,8 +231,12 @@ vt_send(struct ibv_qp *qp, enum ibv_wr_opcode op, uint64_t id, void *addr, uint3
 	uint32_t lkey, void *raddr, uint32_t rkey, unsigned flags)
 {
 	struct ibv_sge sge = {(uintptr_t)addr, len, lkey};
-	struct ibv_send_wr wr = {.wr_id = id, .sg_list = &sge, .num_sge = len != 0, .opcode = op,
-				 .send_flags = flags | IBV_SEND_SIGNALED, .imm_data = 0x01020304},
+	struct ibv_send_wr wr = {.wr_id = id,
+				 .sg_list = &sge,
+				 .num_sge = len != 0,
+				 .opcode = op,
+				 .send_flags = flags | IBV_SEND_SIGNALED,
+				 .imm_data = 0x01020304},
 			   *bad;
 
 	wr.wr.rdma.remote_addr = (uintptr_t)raddr;

@@ -13,8 +13,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define VT_ACCESS                                                                                  \
-	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |               \
+#define VT_ACCESS                                                                    \
+	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | \
 	 IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND)
 
 struct vt {
@@ -26,32 +26,32 @@ extern struct vt vt;
 extern char vt_why[512];  /* not empty: the case failed */
 extern char vt_skip[512]; /* not empty: it could not be run, and why */
 
-#define CHECK(cond)                                                                                \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			snprintf(vt_why, sizeof(vt_why), "%s:%d: %s (errno %d)", __FILE__,         \
-				 __LINE__, #cond, errno);                                          \
-			return;                                                                    \
-		}                                                                                  \
+#define CHECK(cond)                                                                        \
+	do {                                                                               \
+		if (!(cond)) {                                                             \
+			snprintf(vt_why, sizeof(vt_why), "%s:%d: %s (errno %d)", __FILE__, \
+				 __LINE__, #cond, errno);                                  \
+			return;                                                            \
+		}                                                                          \
 	} while (0)
 
 struct vt_pair {
 	enum ibv_qp_type type;
 	struct ibv_qp *a, *b;
 	struct ibv_cq *acq, *bcq; /* both directions of each */
-	struct ibv_srq *srq;      /* of b, or NULL */
+	struct ibv_srq *srq;	  /* of b, or NULL */
 	struct ibv_mr *mr;
-	uint8_t *buf;             /* a's part first, b's in the second half */
+	uint8_t *buf; /* a's part first, b's in the second half */
 	size_t len;
 };
 
 struct vt_opts {
-	enum ibv_qp_type type;    /* 0: RC */
+	enum ibv_qp_type type; /* 0: RC */
 	bool srq;
-	size_t len;               /* of the buffer; 0: 64 KiB */
+	size_t len;			  /* of the buffer; 0: 64 KiB */
 	uint8_t rnr_retry, min_rnr_timer; /* 0 and 0: 7 and 12 */
 	bool no_rnr_retry;
-	uint8_t timeout, retry_cnt;       /* 0: 14, 7 */
+	uint8_t timeout, retry_cnt;		   /* 0: 14, 7 */
 	uint32_t max_wr, max_sge, max_inline, cqe; /* 0: 64, 4, 64, 256 */
 	struct ibv_comp_channel *ch;
 };

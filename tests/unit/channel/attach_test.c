@@ -12,11 +12,20 @@
 #include "harness.h"
 
 static void
+check_first_channel(void *arg)
+{
+	struct ff_channel *ch = TAILQ_FIRST(&c1->channels);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(ch);
+	CU_ASSERT_EQUAL(ch->proc->pid, getpid());
+	CU_ASSERT_EQUAL(ch->uid, getuid());
+}
+
+static void
 test_attach(void)
 {
 	struct ff_msg_attach_reply r1, r2;
 	int a = client_connect("c1", FF_ROUTER_SOCK), b = client_connect("c1", FF_ROUTER_SOCK);
-	struct ff_channel *ch;
 
 	SNAPSHOT(before);
 	CU_ASSERT_EQUAL(client_attach(a, &r1), 0);
@@ -25,10 +34,8 @@ test_attach(void)
 	CU_ASSERT_EQUAL(r1.num_rings, FF_CHANNEL_RINGS);
 	CU_ASSERT_NOT_EQUAL(r1.channel_id, r2.channel_id);
 	CU_ASSERT_NOT_EQUAL(memcmp(r1.token, r2.token, FF_TOKEN_LEN), 0);
-	CU_ASSERT_EQUAL(c1->used[FF_QUOTA_PROCESSES], 2);
-	ch = TAILQ_FIRST(&c1->channels);
-	CU_ASSERT_EQUAL(ch->proc->pid, getpid());
-	CU_ASSERT_EQUAL(ch->uid, getuid());
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 2));
+	harness_control(check_first_channel, NULL);
 	close(a);
 	expect_detached(before, FF_DETACH_CLOSED);
 	close(b);
@@ -47,11 +54,11 @@ test_context(void)
 	u2 = client_connect("c1", FF_ROUTER_SOCK);
 	CU_ASSERT_EQUAL(client_context(u1, r.token), 0);
 	CU_ASSERT_EQUAL(client_context(u2, r.token), 0);
-	CU_ASSERT_EQUAL(c1->used[FF_QUOTA_CONTEXTS], 2);
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_CONTEXTS], 2));
 	close(a);
 	close(u1);
 	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_CONTEXTS], 1));
-	CU_ASSERT_EQUAL(c1->used[FF_QUOTA_PROCESSES], 1);
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 1));
 	close(u2);
 	expect_nothing_left();
 }
@@ -134,7 +141,7 @@ test_bad_first(void)
 		CU_ASSERT_TRUE(client_closed(fd));
 		close(fd);
 	}
-	CU_ASSERT_EQUAL(c1->used[FF_QUOTA_PROCESSES], 1);
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 1));
 	close(good);
 	expect_nothing_left();
 }
@@ -233,7 +240,7 @@ test_silent(void)
 		close(fds[i]);
 	}
 	close(m);
-	CU_ASSERT_EQUAL(c1->used[FF_QUOTA_PROCESSES], 1); /* being attached is enough */
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 1)); /* being attached is enough */
 	close(attached);
 	expect_nothing_left();
 }
@@ -307,7 +314,7 @@ test_killed(void)
 		pause();
 	}
 	CU_ASSERT_EQUAL(read(ready[0], &byte, 1), 1);
-	CU_ASSERT_EQUAL(c1->used[FF_QUOTA_CONTEXTS], 1);
+	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_CONTEXTS], 1));
 	kill(pid, SIGKILL);
 	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
 	expect_detached(before, FF_DETACH_CLOSED);

@@ -132,7 +132,7 @@ test_uverbs_violation(void)
 	expect_nothing_left();
 }
 
-/* A peer that sends without reading is not served, and hinders nobody; then it reads and goes on. */
+/* A peer that sends without reading is not served and hinders nobody; then it reads and goes on. */
 static void
 test_flood(void)
 {

@@ -13,7 +13,7 @@
 #include "../../../dataplane/verbs/verbs.h"
 
 #define H_WORKERS 2u
-#define H_CQES 256u
+#define H_CQES	  256u
 
 struct h_cq {
 	struct ff_cq cq;
@@ -33,7 +33,7 @@ int h_init(void);
 void h_fini(void);
 
 extern uint64_t h_now;
-extern unsigned h_events[64];          /* by enum ff_event */
+extern unsigned h_events[64]; /* by enum ff_event */
 extern struct ff_container h_container[2];
 
 /* A QP of container c on worker w; its queues hold 16. NULL on failure. */
@@ -75,8 +75,8 @@ void h_settle(void);
 bool h_sleepy(unsigned w); /* sleep_prepare says that there is nothing to do */
 /* The next completion, or NULL. */
 const struct ib_uverbs_wc *h_wc(struct h_cq *cq);
-extern bool h_hold_jobs;  /* the copier is stuck */
-extern int h_copy_fault;  /* ff_umem_copy fails on this address range */
-extern unsigned h_freed;  /* operations freed on the control thread */
+extern bool h_hold_jobs; /* the copier is stuck */
+extern int h_copy_fault; /* ff_umem_copy fails on this address range */
+extern unsigned h_freed; /* operations freed on the control thread */
 
 #endif

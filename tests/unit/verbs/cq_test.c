@@ -57,7 +57,8 @@ test_create(void)
 	CU_ASSERT_EQUAL(w.rep.fds[0].size, resp.drv.mi.size);
 	CU_ASSERT_EQUAL(resp.drv.mi.offset % 4096, 0);
 	CU_ASSERT_EQUAL(resp.drv.mi.size % 4096, 0);
-	CU_ASSERT_FALSE(w.rep.close_fd[0]);
+	CU_ASSERT_TRUE(w.rep.close_fd[0]); /* one fd per queue would soon be too many */
+	CU_ASSERT_EQUAL(cq_of(resp.core.cq_handle)->q.memfd, -1);
 	/* What the provider maps: 64-byte elements behind the header. */
 	buf = mmap(NULL, resp.drv.mi.size, PROT_READ, MAP_SHARED, w.rep.fd[0], 0);
 	CU_ASSERT_PTR_NOT_EQUAL_FATAL(buf, MAP_FAILED);
@@ -325,9 +326,57 @@ test_resize(void)
 		CU_ASSERT_EQUAL(wc.wr_id, want++);
 	CU_ASSERT_EQUAL(want, next);
 	/* Smaller again; its memory is given back. */
+	cq->consumer = 5;
 	CU_ASSERT(resize(h, 1, &resp) > 0);
 	CU_ASSERT_EQUAL(resp.cqe, 1);
 	CU_ASSERT_EQUAL(w.c.used[FF_QUOTA_PINNED], 4096);
+	/* What was known of the old queue's reader says nothing of the new one's. */
+	CU_ASSERT_EQUAL(post(cq, next, 0, false), 0);
+	CU_ASSERT_EQUAL(post(cq, next, 0, false), -EOVERFLOW);
+	world_close();
+}
+
+static struct ff_cq *busy_cq;
+static uint64_t busy_next;
+
+static void
+busy_post(void)
+{
+	post(busy_cq, busy_next++, 0, false);
+}
+
+/* The worker goes on posting: nothing is lost, and what does not fit is seen in the end too. */
+static void
+test_resize_busy(void)
+{
+	struct ib_uverbs_resize_cq_resp resp;
+	struct ib_uverbs_wc wc;
+	uint64_t want = 0;
+	uint32_t h;
+
+	world_open();
+	h = make_cq(15, -1);
+	busy_cq = cq_of(h);
+	for (busy_next = 0; busy_next < 5;)
+		busy_post();
+	w.meanwhile = busy_post;
+	CU_ASSERT(resize(h, 7, &resp) > 0);
+	CU_ASSERT_EQUAL(busy_next, 7);
+	w.meanwhile = NULL;
+	while (take(busy_cq, &wc))
+		CU_ASSERT_EQUAL(wc.wr_id, want++);
+	CU_ASSERT_EQUAL(want, 7);
+	/* Six fit when the copy begins; eight are there when it is to be taken. */
+	CU_ASSERT(resize(h, 15, &resp) > 0);
+	for (unsigned i = 0; i < 6; i++)
+		busy_post();
+	w.meanwhile = busy_post;
+	CU_ASSERT_EQUAL(resize(h, 7, &resp), -EINVAL);
+	w.meanwhile = NULL;
+	CU_ASSERT_EQUAL(busy_cq->cqe, 15);
+	while (take(busy_cq, &wc))
+		CU_ASSERT_EQUAL(wc.wr_id, want++);
+	CU_ASSERT_EQUAL(want, busy_next);
 	world_close();
 }
 
@@ -456,6 +505,7 @@ main(void)
 		{"full pipe", test_full_pipe},
 		{"closed channel", test_closed_channel},
 		{"resize", test_resize},
+		{"resize while busy", test_resize_busy},
 		{"overrun", test_overrun},
 		{"forged indices", test_forged_indices},
 		{"poll by command", test_poll_command},

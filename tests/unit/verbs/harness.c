@@ -25,6 +25,10 @@ world_open(void)
 void
 world_close(void)
 {
+	for (uint32_t i = 0; i < w.rep.num_fds; i++) {
+		if (w.rep.fds[i].kind == FF_FD_QUEUE)
+			close(w.rep.fd[i]);
+	}
 	CU_ASSERT_EQUAL(world_end(), 0);
 	close(async_fd);
 }
@@ -35,6 +39,10 @@ command_raw(const void *buf, uint32_t len)
 	void *copy = malloc(len ? len : 1); /* exact: sanitizers see what is read behind it */
 	int rc;
 
+	for (uint32_t i = 0; i < w.rep.num_fds; i++) {
+		if (w.rep.fds[i].kind == FF_FD_QUEUE)
+			close(w.rep.fd[i]);
+	}
 	memcpy(copy, buf, len);
 	memset(w.out, 0xee, sizeof(w.out));
 	w.rep = (struct ff_uverbs_reply){.out = w.out, .out_cap = sizeof(w.out)};
@@ -182,17 +190,17 @@ uint32_t
 make_ah(uint32_t pd, uint32_t *ah_num)
 {
 	struct ib_uverbs_create_ah req = {.pd_handle = pd, .attr = {.is_global = 1, .port_num = 1}};
-	struct {
-		struct ib_uverbs_create_ah_resp core;
-		struct rxe_create_ah_resp drv;
-	} resp;
+	struct rxe_create_ah_resp drv;
+	uint32_t handle;
 
 	memcpy(req.attr.grh.dgid, w.other.gids[0].raw, 16);
-	CU_ASSERT_FATAL(command(IB_USER_VERBS_CMD_CREATE_AH, &req, sizeof(req), sizeof(resp)) > 0);
-	CU_ASSERT_EQUAL(w.rep.out_len, sizeof(resp));
-	memcpy(&resp, w.out, sizeof(resp));
-	*ah_num = resp.drv.ah_num;
-	return resp.core.ah_handle;
+	CU_ASSERT_FATAL(command(IB_USER_VERBS_CMD_CREATE_AH, &req, sizeof(req),
+				sizeof(handle) + sizeof(drv)) > 0);
+	CU_ASSERT_EQUAL(w.rep.out_len, sizeof(handle) + sizeof(drv));
+	memcpy(&handle, w.out, sizeof(handle));
+	memcpy(&drv, w.out + sizeof(handle), sizeof(drv));
+	*ah_num = drv.ah_num;
+	return handle;
 }
 
 int

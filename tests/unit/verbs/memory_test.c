@@ -318,6 +318,7 @@ test_mw_type2(void)
 	k1 = next_key(k1);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0, 0x10, RR), 0);
 	CU_ASSERT_EQUAL(remote(b.qp, k1, 0x10000, 1, RR), -ERANGE);
+	CU_ASSERT_PTR_EQUAL(LIST_FIRST(&b.qp->windows)->ent.mw, LIST_FIRST(&b.qp->windows));
 	/* The QP's end frees it. */
 	CU_ASSERT(destroy_qp(b.qp->obj.handle, NULL) > 0);
 	CU_ASSERT_EQUAL(b.mr->mws, 0);

@@ -144,6 +144,40 @@ test_resize(void)
 	world_close();
 }
 
+static struct ff_srq *busy_srq;
+static uint64_t busy_want;
+
+static void
+busy_take(void)
+{
+	CU_ASSERT_EQUAL(take(busy_srq), busy_want++);
+}
+
+/* The worker goes on taking WQEs: none is taken twice, none is left out. */
+static void
+test_resize_busy(void)
+{
+	uint32_t pd, h;
+
+	world_open();
+	pd = make_pd();
+	h = make_srq(pd, 7, 1);
+	busy_srq = srq_of(h);
+	busy_want = 0;
+	for (unsigned i = 0; i < 6; i++)
+		post(busy_srq, i);
+	w.meanwhile = busy_take;
+	CU_ASSERT(modify_srq(h, IBV_SRQ_MAX_WR, 15, 0) > 0);
+	w.meanwhile = NULL;
+	CU_ASSERT_EQUAL(busy_want, 2);
+	CU_ASSERT_EQUAL(busy_srq->q.buf->consumer_index, busy_srq->q.index);
+	post(busy_srq, 6);
+	while (busy_want < 7)
+		busy_take();
+	CU_ASSERT_EQUAL(ff_queue_producer(&busy_srq->q), busy_srq->q.index);
+	world_close();
+}
+
 static void
 test_limit_and_query(void)
 {
@@ -205,6 +239,7 @@ main(void)
 	static const struct test_case cases[] = {
 		{"create", test_create},
 		{"resize", test_resize},
+		{"resize while busy", test_resize_busy},
 		{"limit and query", test_limit_and_query},
 		{"events", test_events},
 	};

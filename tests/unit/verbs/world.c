@@ -58,6 +58,8 @@ void
 ff_worker_call(struct ff_worker *worker, void (*fn)(void *arg), void *arg)
 {
 	w.calls++;
+	if (w.meanwhile)
+		w.meanwhile();
 	fn(arg);
 }
 
@@ -80,7 +82,7 @@ ff_control_post(struct ff_msg *m)
 		w.control_full--;
 		return -ENOSPC;
 	}
-	w.control_msg = m;
+	__atomic_store_n(&w.control_msg, m, __ATOMIC_RELEASE); /* threads_test.c */
 	return 0;
 }
 

@@ -36,6 +36,7 @@ struct world {
 	int control_full;           /* ff_control_post: so many times -ENOSPC */
 	struct ff_msg *control_msg; /* last one posted */
 	bool on_worker;             /* ff_worker_self() */
+	void (*meanwhile)(void);    /* what the worker does before it is called */
 
 	/* The last command's outcome. */
 	uint8_t out[8192];
