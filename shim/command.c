@@ -226,23 +226,13 @@ static int
 reply_patch(struct uverbs_file *f, const struct command *c, const struct ff_fd_desc *d,
 	    uint8_t *out, uint32_t out_len, int fd)
 {
+	bool comp = !c->extended && c->op == IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL;
 	uint32_t number = fd;
-	struct fdobj *o;
-	int err = 0;
 
 	if (out_len < sizeof(number) || d->patch_off > out_len - sizeof(number))
 		return -EPROTO;
 	memcpy(out + d->patch_off, &number, sizeof(number));
-	if (c->extended || c->op != IB_USER_VERBS_CMD_CREATE_COMP_CHANNEL)
-		return 0;
-	o = fdobj_new(FDOBJ_COMP, NULL, NULL);
-	if (!o)
-		return -ENOMEM;
-	o->handle = d->handle;
-	o->owner = f->number;
-	err = fdtab_set(fd, o);
-	fdobj_put(o);
-	return err;
+	return events_watch(f, fd, comp, d->handle);
 }
 
 /* Gives every descriptor of the reply its place; each is taken out of rep. 0 or -errno. */

@@ -32,6 +32,7 @@ fdobj_new(enum fdobj_kind kind, void *priv, void (*destroy)(struct fdobj *))
 	o->kind = kind;
 	o->handle = 0;
 	o->owner = 0;
+	atomic_store_explicit(&o->fatal, false, memory_order_relaxed);
 	o->priv = priv;
 	o->destroy = destroy;
 	atomic_store_explicit(&o->refs, 1, memory_order_release);

@@ -41,7 +41,22 @@ int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
 		RETRY(ret, FF_REAL(name) args);                                                    \
 	}
 
-HOOK(ssize_t, read, (int fd, void *buf, size_t len), (fd, buf, len))
+static ssize_t
+read_retried(int fd, void *buf, size_t len)
+{
+	RETRY(ssize_t, FF_REAL(read)(fd, buf, len));
+}
+
+FF_HOOK ssize_t
+read(int fd, void *buf, size_t len)
+{
+	ssize_t n = read_retried(fd, buf, len);
+	ssize_t (*filter)(int, void *, size_t, ssize_t) =
+		atomic_load_explicit(&ff_read_filter, memory_order_acquire);
+
+	return __builtin_expect(!!filter, 0) ? filter(fd, buf, len, n) : n;
+}
+
 HOOK(ssize_t, readv, (int fd, const struct iovec *iov, int n), (fd, iov, n))
 HOOK(ssize_t, pread, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off))
 HOOK(ssize_t, pread64, (int fd, void *buf, size_t len, off64_t off), (fd, buf, len, off))

@@ -97,9 +97,6 @@ snapshot_mapping(struct ff_snapshot **sp, const struct ff_vma *v)
 	return rc;
 }
 
-/*
- * Each mapping is looked up anew: a page of text would show what was before the last one was held.
- */
 static int
 snapshot_list(struct ff_snapshot **sp)
 {

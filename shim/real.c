@@ -222,6 +222,8 @@ static _Atomic bool initialised;
 static __thread bool in_dlsym __attribute__((tls_model("initial-exec")));
 
 /* A name that this libc does not have keeps its system call (or NULL). */
+ssize_t (*_Atomic ff_read_filter)(int fd, void *buf, size_t len, ssize_t n);
+
 static void
 real_resolve(void **slot, const char *name)
 {

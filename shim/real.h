@@ -92,6 +92,12 @@ extern struct ff_real ff_real;
 /* Idempotent, any thread; does nothing when dlsym() itself came back here. */
 void ff_real_init(void);
 
+/*
+ * Set once events of a device are read in this process: sees every read() (n: what libc's said) and
+ * decides what it says. In this file because it connects modules that do without each other.
+ */
+extern ssize_t (*_Atomic ff_read_filter)(int fd, void *buf, size_t len, ssize_t n);
+
 #define FF_REAL(name)                                                                              \
 	(__builtin_expect(ff_real.name != NULL, 1) ? ff_real.name : (ff_real_init(), ff_real.name))
 

@@ -103,6 +103,9 @@ uverbs_annex_find(struct uverbs_annexes *t, uint32_t handle)
 int doorbell_send(struct uverbs_file *f, uint32_t qp_handle);
 int doorbell_arm(struct uverbs_file *f, uint32_t cq_handle, bool solicited);
 
+/* events.c: fd is where events of the file come out; comp: a completion channel. 0 or -errno. */
+int events_watch(struct uverbs_file *f, int fd, bool comp, uint32_t handle);
+
 /* command.c: any command, by the router. len or -errno. */
 ssize_t uverbs_command(struct uverbs_file *f, int fd, const void *buf, size_t len);
 

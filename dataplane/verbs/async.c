@@ -219,10 +219,9 @@ ff_async_container(struct ff_container *c, uint32_t ib_event)
 	struct ff_ucontext *uc;
 	struct ff_channel *ch;
 
-	TAILQ_FOREACH(ch, &c->channels, link)
-	{
-		TAILQ_FOREACH(uc, &ch->contexts, link)
-		emit(uc, FF_PORT_NUM, ib_event);
+	TAILQ_FOREACH (ch, &c->channels, link) {
+		TAILQ_FOREACH (uc, &ch->contexts, link)
+			emit(uc, FF_PORT_NUM, ib_event);
 	}
 }
 

@@ -42,8 +42,7 @@ comp_channel_get(struct ff_ucontext *uc, int32_t handle)
 {
 	struct ff_event_pipe *p;
 
-	TAILQ_FOREACH(p, &uc->comp_channels, link)
-	{
+	TAILQ_FOREACH (p, &uc->comp_channels, link) {
 		if (p->handle == (uint32_t)handle) {
 			p->refs++;
 			return p;

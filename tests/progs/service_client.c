@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A program that depends on the router, seen from outside. Under the shim:
- *   service_client watch         traffic until the device fails; says what it was told, closes,
- *                                opens the device again when it is back, and works
+ *   service_client watch [once]  traffic until the device fails; says what it was told, closes,
+ *                                and, but for once, opens the device again when it is back
  *   service_client loop          traffic until the end of stdin; a line on stdin asks for its count
  *   service_client qps N         makes N QPs, says how many there are, waits for the end of stdin
  *   service_client pin N BYTES   the same with N regions of BYTES
@@ -11,6 +11,7 @@
 #include <infiniband/verbs.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,7 +100,7 @@ device_again(void)
 }
 
 static int
-watch(void)
+watch(bool once)
 {
 	struct ibv_context *ctx = loopback_device();
 	struct ibv_comp_channel *ch;
@@ -119,6 +120,8 @@ watch(void)
 	loopback_close(&l);
 	ibv_close_device(ctx);
 	puts("closed");
+	if (once)
+		return bad;
 	ctx = device_again();
 	if (!ctx || loopback_open(&l, ctx, HALF))
 		return fail("the device again");
@@ -232,14 +235,14 @@ int
 main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc == 2 && strcmp(argv[1], "watch") == 0)
-		return watch();
+	if (argc >= 2 && strcmp(argv[1], "watch") == 0)
+		return watch(argc > 2);
 	if (argc == 2 && strcmp(argv[1], "loop") == 0)
 		return loop();
 	if (argc == 3 && strcmp(argv[1], "qps") == 0)
 		return hold((unsigned)atoi(argv[2]), 0);
 	if (argc == 4 && strcmp(argv[1], "pin") == 0)
 		return hold((unsigned)atoi(argv[2]), strtoul(argv[3], NULL, 0));
-	fputs("Usage: service_client watch | loop | qps N | pin N BYTES\n", stderr);
+	fputs("Usage: service_client watch [once] | loop | qps N | pin N BYTES\n", stderr);
 	return 2;
 }

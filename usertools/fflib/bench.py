@@ -179,11 +179,11 @@ class Samples:
                 for name, values in self._values.items()}
 
 
-def table_print(head, rows):
-    """Left-aligned first column, the others to the right."""
+def table_print(head, rows, left=1):
+    """The first columns are aligned to the left, the others to the right."""
     lines = [head, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     for line in lines:
-        cells = [line[0].ljust(widths[0])]
-        cells += [text.rjust(width) for text, width in zip(line[1:], widths[1:])]
+        cells = [text.ljust(width) if column < left else text.rjust(width)
+                 for column, (text, width) in enumerate(zip(line, widths))]
         print("  ".join(cells).rstrip())

@@ -45,16 +45,18 @@ def packages_install(names):
     return missing
 
 
-def build(source, directory, options=(), env=None, targets=()):
+def build(source, directory, options=(), env=None, targets=(), keep_options=False):
     """
-    Configures directory once and brings it up to date. Returns the text of a failed step, or ""
-    when all is built.
+    Configures directory and brings it up to date; keep_options: one that is there stays as it is
+    configured. Returns the text of a failed step, or "" when all is built.
     """
     steps = []
     if not os.path.exists(os.path.join(directory, "build.ninja")):
         if os.path.isdir(directory):
             shutil.rmtree(directory)
         steps.append(["meson", "setup", directory, source, *options])
+    elif options and not keep_options:
+        steps.append(["meson", "configure", directory, *options])
     steps.append(["ninja", "-C", directory, *targets])
     for argv in steps:
         done = subprocess.run(argv, env={**os.environ, **(env or {})}, text=True,

@@ -12,8 +12,9 @@
 #define RETRY_FOREVER_NS \
 	100000000u /* timeout 0 (IBTA 9.7.6.1.3): no limit, look again each 100 ms */
 
-#define STRAGGLER_NS 1000000u /* how long to wait for an operation that another worker still has \
-			       */
+#define STRAGGLER_NS                                                                \
+	1000000u /* how long to wait for an operation that another worker still has \
+		  */
 
 static void
 back(struct lop *op)

@@ -199,9 +199,13 @@ stage_sleep_prepare(struct ff_worker *w)
 		!TAILQ_EMPTY(&lw->sched) || !TAILQ_EMPTY(&lw->backlog) || !TAILQ_EMPTY(&lw->done);
 	struct lqp *l, *next;
 
+	lw->moderates = false;
 	for (l = TAILQ_FIRST(&lw->active); l; l = next) {
 		next = TAILQ_NEXT(l, active_link);
-		work |= !lreq_park(l);
+		if (lreq_keep_polling(l))
+			lw->moderates = true;
+		else
+			work |= !lreq_park(l);
 	}
 	return work;
 }
@@ -209,7 +213,10 @@ stage_sleep_prepare(struct ff_worker *w)
 static uint64_t
 stage_deadline(struct ff_worker *w)
 {
-	return lsched_deadline(llocal_worker(w));
+	struct lworker *lw = llocal_worker(w);
+	uint64_t d = lsched_deadline(lw), soon = lw->now + LOCAL_MODERATE_NS;
+
+	return lw->moderates && soon < d ? soon : d;
 }
 
 /* ---- nic.h ---- */
@@ -289,7 +296,7 @@ local_qp_create(struct ff_qp *qp)
 static void
 local_post(struct ff_qp *qp)
 {
-	lreq_activate(qp->nic);
+	lreq_rung(qp->nic);
 }
 
 static void

@@ -67,6 +67,16 @@ struct lspan {
 	uint32_t rkey;
 };
 
+/*
+ * Doorbell moderation where the worker sleeps: a program that rings MODERATE_RINGS times in a row,
+ * each within MODERATE_GAP_NS, posts faster than wake-ups pay. Its SQ then stays FF_SQ_POLLED over
+ * the worker's sleep, which ends after MODERATE_NS at the latest, until it posts no more. The gap
+ * is below any round trip that wakes the worker twice, so ping-pong never gets here.
+ */
+#define LOCAL_MODERATE_GAP_NS 3000u
+#define LOCAL_MODERATE_RINGS  16u
+#define LOCAL_MODERATE_NS     15000u
+
 struct lqp;
 struct lbounce;
 
@@ -148,7 +158,9 @@ struct lqp {
 	uint64_t retry_deadline;
 	uint64_t last_wqe_ns;
 	bool active; /* on lw->active: SQ is polled */
-	bool sqd_notified;
+	uint64_t last_ring_ns;
+	uint32_t quick_rings; /* in a row */
+	bool moderated;	      /* no doorbells while the worker sleeps a little */
 	TAILQ_ENTRY(lqp) active_link, wait_link;
 
 	/* Responder. */
@@ -196,6 +208,7 @@ struct lworker {
 	struct ltenant_list sched;
 	struct ltenant *tenants; /* FF_TENANTS_MAX */
 	struct lop_list done;	 /* operations of this worker's QPs that are back */
+	bool moderates;		 /* it sleeps while some SQs count as polled */
 	struct lop_list backlog; /* messages that found a ring full */
 	struct rte_mempool *bounces;
 	struct rte_mempool *clones;
@@ -207,8 +220,12 @@ struct lworker {
 unsigned lreq_run(struct lqp *l);
 /* Sends op (again) towards its destination. */
 void lreq_submit(struct lqp *l, struct lop *op);
+/* The container rang. */
+void lreq_rung(struct lqp *l);
 /* The SQ has or may have WQEs: poll it. */
 void lreq_activate(struct lqp *l);
+/* May the worker sleep (LOCAL_MODERATE_NS at most) while the SQ counts as polled? */
+bool lreq_keep_polling(struct lqp *l);
 /* Back to doorbells. False: a WQE came in between, it stays active. */
 bool lreq_park(struct lqp *l);
 /* All WQEs that were not started become flush completions. */

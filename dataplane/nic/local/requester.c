@@ -138,6 +138,18 @@ lreq_run(struct lqp *l)
 }
 
 void
+lreq_rung(struct lqp *l)
+{
+	uint64_t now = l->lw->now;
+
+	l->quick_rings = now - l->last_ring_ns < LOCAL_MODERATE_GAP_NS ? l->quick_rings + 1 : 0;
+	l->last_ring_ns = now;
+	if (l->quick_rings >= LOCAL_MODERATE_RINGS)
+		l->moderated = true;
+	lreq_activate(l);
+}
+
+void
 lreq_activate(struct lqp *l)
 {
 	struct lworker *lw = l->lw;
@@ -150,6 +162,18 @@ lreq_activate(struct lqp *l)
 	TAILQ_INSERT_TAIL(&lw->active, l, active_link);
 	atomic_store_explicit(ff_queue_word(FF_QUEUE_ANNEX(l->qp->sq.buf)), FF_SQ_POLLED,
 			      memory_order_relaxed);
+}
+
+bool
+lreq_keep_polling(struct lqp *l)
+{
+	if (!l->moderated)
+		return false;
+	if (l->lw->now - l->last_wqe_ns <= 2 * LOCAL_MODERATE_NS)
+		return true;
+	l->moderated = false;
+	l->quick_rings = 0;
+	return false;
 }
 
 /* Would lreq_run() start or flush something? */

@@ -69,7 +69,7 @@ post(struct ibv_send_wr *wr)
 
 	wr->send_flags = IBV_SEND_SIGNALED;
 	if (ibv_post_send(mt.qp[0], wr, &bad))
-		return -1;
+		return MT_NOT_POSTED;
 	return wait_one(mt.cq[0]);
 }
 

@@ -49,6 +49,7 @@ const char *mt_skip(const char *why);
 	} while (0)
 
 /* One operation from qp[0] to qp[1]; waits for its completions. Status, or -1 for a timeout. */
+#define MT_NOT_POSTED (-2)
 int mt_rdma(enum ibv_wr_opcode op, void *local, uint32_t lkey, const void *remote, uint32_t rkey,
 	    uint32_t len);
 int mt_send(const void *from, uint32_t lkey, void *to, uint32_t to_lkey, uint32_t len);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* shim/mem.c: conversion in place: what is converted, and that no write is lost. */
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -370,6 +371,68 @@ test_odd_ranges(void)
 	munmap(p, 4 * PAGE);
 }
 
+/* The ioctl of new kernels and the text of old ones say the same. */
+static void
+test_maps(void)
+{
+	static struct ff_maps query, text;
+	uint8_t *p = anon(4 * PAGE);
+	struct ff_vma a = { 0 }, b = { 0 };
+	unsigned count = 0, bad = 0;
+	int rc;
+
+	ff_mem_prepare(p + PAGE, PAGE);
+	CU_ASSERT_EQUAL_FATAL(ff_maps_open(&query, AT_FDCWD, "/proc/self/maps"), 0);
+	CU_ASSERT_EQUAL_FATAL(ff_maps_open(&text, AT_FDCWD, "/proc/self/maps"), 0);
+	text.text = true;
+	for (;;) {
+		rc = ff_maps_find(&query, a.end, &a);
+		if (rc || a.start >> 63) /* [vsyscall] is in the text only */
+			break;
+		CU_ASSERT_EQUAL_FATAL(ff_maps_find(&text, b.end, &b), 0);
+		bad += a.start != b.start || a.end != b.end || a.offset != b.offset ||
+		       a.ino != b.ino || a.dev_major != b.dev_major ||
+		       a.dev_minor != b.dev_minor || a.r != b.r || a.w != b.w || a.x != b.x ||
+		       a.shared != b.shared || a.name != b.name;
+		count++;
+	}
+	CU_ASSERT_EQUAL(rc, -ENOENT);
+	CU_ASSERT_EQUAL(bad, 0);
+	CU_ASSERT(count > 10);
+	/* Backwards, and between mappings. */
+	CU_ASSERT_EQUAL(ff_maps_find(&text, (uintptr_t)p + PAGE + 5, &b), 0);
+	CU_ASSERT(b.start == (uintptr_t)p + PAGE && b.name == FF_VMA_CONVERTED && b.shared);
+	CU_ASSERT_EQUAL(ff_maps_find(&text, 0, &b), 0);
+	CU_ASSERT(b.start <= (uintptr_t)data_buf);
+	ff_maps_close(&query);
+	ff_maps_close(&text);
+	munmap(p, 4 * PAGE);
+}
+
+static void
+test_maps_lines(void)
+{
+	static const char *const bad[] = {
+		"", "-", "1-2", "2-1 rw-p 0 0:0 0 ", "1000-2000 rw-p", "1000-2000 rw-p 0 00:00",
+		"1000-2000 rw-pp 00000000 00:00 0 ", "x000-2000 rw-p 00000000 00:00 0 ",
+		"1000-2000 rw-p 00000000 00:00 a ", "11111111111111111-2 rw-p 0 00:00 0 ",
+		"1000-2000 rw-p 00000000 100000000:00 0 ", "VmFlags: rd wr",
+	};
+	static const char good[] =
+		"7f0000000000-7f0000002000 r-xs 0001f000 fe:0a 42   /memfd:freeflow-mr (deleted)";
+	struct ff_vma v;
+	unsigned i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CU_ASSERT_EQUAL(ff_maps_parse(bad[i], strlen(bad[i]), &v), -EINVAL);
+	CU_ASSERT_EQUAL(ff_maps_parse(good, strlen(good), &v), 0);
+	CU_ASSERT(v.start == 0x7f0000000000 && v.end == 0x7f0000002000 && v.offset == 0x1f000);
+	CU_ASSERT(v.dev_major == 0xfe && v.dev_minor == 10 && v.ino == 42);
+	CU_ASSERT(v.r && !v.w && v.x && v.shared && v.name == FF_VMA_CONVERTED);
+	CU_ASSERT_EQUAL(ff_maps_parse(good, strlen(good) - 1, &v), 0);
+	CU_ASSERT_EQUAL(v.name, FF_VMA_OTHER);
+}
+
 /* No descriptor stays. */
 static void
 test_no_fds(void)
@@ -393,6 +456,8 @@ int
 main(void)
 {
 	CU_TestInfo tests[] = {
+		{ "maps", test_maps },
+		{ "lines of maps", test_maps_lines },
 		{ "repeated and overlapping", test_repeated },
 		{ "odd ranges", test_odd_ranges },
 		{ "writers, 1 MB", test_writers_1 },
