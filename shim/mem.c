@@ -24,17 +24,17 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-#define SLICE (2 * FF_HUGE)
+#define SLICE	    (2 * FF_HUGE)
 #define SLICE_PAGES (SLICE / FF_PAGE)
 /*
  * A mapping that libc grows by an mremap() of its own must find zeroes behind its end, not the end
  * of the file. The file is sparse: size costs nothing.
  */
-#define FILE_SIZE (1ull << 47)
+#define FILE_SIZE   (1ull << 47)
 
 #define PAGEMAP_PRESENT (1ull << 63)
 #define PAGEMAP_SWAPPED (1ull << 62)
-#define PAGEMAP_THERE (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) /* has contents */
+#define PAGEMAP_THERE	(PAGEMAP_PRESENT | PAGEMAP_SWAPPED) /* has contents */
 
 struct ff_mem ff_mem;
 
@@ -42,12 +42,12 @@ static _Atomic bool mem_ready;
 static bool mem_off; /* constant once it is ready */
 /* Under ff_mem.lock: */
 static struct {
-	int pagemap;                   /* /proc/self/pagemap, or -1: all pages count as there */
+	int pagemap;		       /* /proc/self/pagemap, or -1: all pages count as there */
 	uint64_t entries[SLICE_PAGES]; /* pagemap of the slice */
 	unsigned char core[SLICE_PAGES];
-	bool dontfork;                 /* the mapping is not for children */
-	bool huge;                     /* large enough for large pages */
-} work = { .pagemap = -1 };
+	bool dontfork; /* the mapping is not for children */
+	bool huge;     /* large enough for large pages */
+} work = {.pagemap = -1};
 
 /* ---- whose memory ---- */
 
@@ -156,8 +156,7 @@ slice_drop_markers(uint64_t start, size_t len)
 	for (i = 0; i < n; i++)
 		if ((work.entries[i] & PAGEMAP_THERE) == PAGEMAP_SWAPPED)
 			break;
-	if (i == n || ff_mem_swapping() ||
-	    ff_sys(SYS_mincore, start, len, work.core, 0, 0, 0) < 0)
+	if (i == n || ff_mem_swapping() || ff_sys(SYS_mincore, start, len, work.core, 0, 0, 0) < 0)
 		return;
 	for (; i < n; i++)
 		if (!(work.entries[i] & PAGEMAP_PRESENT) && !(work.core[i] & 1))
@@ -169,9 +168,8 @@ slice_look(uint64_t start, size_t len)
 {
 	size_t bytes = len / FF_PAGE * sizeof(uint64_t);
 
-	if (work.pagemap < 0 ||
-	    ff_sys_pread(work.pagemap, work.entries, bytes, start / FF_PAGE * sizeof(uint64_t)) !=
-		    (long)bytes)
+	if (work.pagemap < 0 || ff_sys_pread(work.pagemap, work.entries, bytes,
+					     start / FF_PAGE * sizeof(uint64_t)) != (long)bytes)
 		memset(work.entries, 0xff, bytes);
 	else
 		slice_drop_markers(start, len);
@@ -242,7 +240,7 @@ static int
 file_create(uint64_t need)
 {
 	uint64_t size = FILE_SIZE;
-	struct rlimit lim = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit lim = {RLIM_INFINITY, RLIM_INFINITY};
 	int fd;
 
 	/* Beyond this limit ftruncate() raises SIGXFSZ. */
@@ -324,7 +322,7 @@ mem_init(void)
 		return;
 	owner_init();
 	ff_hold_init();
-	ff_fork_init();
+	mem_off = !ff_fork_init();
 }
 
 /* A fork may have copied another thread's half of this; then the child begins again. */

@@ -9,8 +9,11 @@
  * Before REG_MR and REREG_MR go to the router: turns the private anonymous pages of
  * [addr, addr + len), whole pages, into a mapping of a sealed memfd, in place; no write of any
  * thread is lost. Ranges that cannot be turned (stacks, file mappings, ...) are left alone: the
- * router reaches them by process_vm. FREEFLOW_MR=auto|convert|process_vm: process_vm converts
- * nothing. Never fails towards the caller. Any thread; serialised inside.
+ * router reaches them by process_vm. Never fails towards the caller. Any thread; serialised inside.
+ *
+ * FREEFLOW_MR=auto|convert|process_vm: process_vm converts nothing; nor does a machine that has no
+ * syscall user dispatch (mem_fork.c). FREEFLOW_UFFD=0: writers are held off by mprotect also where
+ * userfaultfd may be used.
  */
 void ff_mem_prepare(void *addr, size_t len);
 

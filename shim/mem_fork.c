@@ -7,8 +7,7 @@
  * locks (malloc's, the program's) whose owners may be among those writers. The last moment before
  * clone is the clone itself: from our atfork handler on, the thread's system calls come to a
  * SIGSYS guard (syscall user dispatch, Linux 5.11), which passes them on, and does clone between
- * snapshot and release. Where there is no such dispatch, the snapshot is made in the atfork
- * handler, without holding anyone: other threads' writes during fork may then be missing.
+ * snapshot and release. Where there is no such dispatch, nothing is converted in the first place.
  * clone() called directly as a system call, without CLONE_VM, is not covered.
  */
 #include <pthread.h>
@@ -22,9 +21,9 @@
 #include "mem_snapshot.h"
 #include "real.h"
 
-#define ALT_STACK (64ul << 10)
-#define DISPATCH_SI_CODE 2 /* SYS_USER_DISPATCH */
-#define PRCTL_DISPATCH 59  /* PR_SET_SYSCALL_USER_DISPATCH */
+#define ALT_STACK	 (64ul << 10)
+#define DISPATCH_SI_CODE 2  /* SYS_USER_DISPATCH */
+#define PRCTL_DISPATCH	 59 /* PR_SET_SYSCALL_USER_DISPATCH */
 
 /* First byte and end of this library's code: its own system calls are not dispatched. */
 extern const char __ehdr_start[] __attribute__((visibility("hidden")));
@@ -32,14 +31,15 @@ extern const char etext[] __attribute__((visibility("hidden")));
 
 /* This thread's fork. */
 static __thread struct {
-	bool begun;               /* between our prepare and our parent or child handler */
-	bool dispatch;            /* system calls come to the guard */
+	bool begun;		  /* between our prepare and our parent or child handler */
+	bool dispatch;		  /* system calls come to the guard */
 	struct ff_snapshot *snap; /* made without dispatch; the child handler installs it */
+	bool failed;		  /* it could not be made */
 	uint64_t mask;
-	void *alt;                /* signal stack that we gave the thread */
+	void *alt; /* signal stack that we gave the thread */
 } this_fork __attribute__((tls_model("initial-exec")));
 
-static _Atomic bool armed;         /* our atfork handlers are in */
+static _Atomic bool armed;	   /* our atfork handlers are in */
 static _Atomic uint32_t unguarded; /* calls of fork() that began before */
 
 bool
@@ -60,15 +60,17 @@ dispatch_set(bool on)
 		this_fork.dispatch = false;
 }
 
-/* Not exact: for kernels without dispatch, and for what cannot be dispatched. */
+/*
+ * Made before clone, without holding anyone, and put in place by the child's handler: what other
+ * threads write in between may be missing. For what cannot be dispatched.
+ */
 static void
 snapshot_early(void)
 {
 	uint64_t mask;
 
 	ff_mem_lock(&mask);
-	if (ff_snapshot_take(&this_fork.snap, false))
-		this_fork.snap = NULL;
+	this_fork.failed = ff_snapshot_take(&this_fork.snap, false) != 0;
 	ff_mem_unlock(&mask);
 }
 
@@ -159,8 +161,7 @@ guard_sys(siginfo_t *info, void *ucontext)
 {
 	ucontext_t *uc = ucontext;
 	greg_t *r = uc->uc_mcontext.gregs;
-	const long arg[6] = { r[REG_RDI], r[REG_RSI], r[REG_RDX],
-			      r[REG_R10], r[REG_R8],  r[REG_R9] };
+	const long arg[6] = {r[REG_RDI], r[REG_RSI], r[REG_RDX], r[REG_R10], r[REG_R8], r[REG_R9]};
 	long nr = info->si_syscall;
 
 	if (info->si_code != DISPATCH_SI_CODE || !this_fork.dispatch)
@@ -197,7 +198,7 @@ guard_sys(siginfo_t *info, void *ucontext)
 static void
 alt_stack_set(void)
 {
-	stack_t old = { 0 }, new = { .ss_size = ALT_STACK };
+	stack_t old = {0}, new = {.ss_size = ALT_STACK};
 
 	ff_sys(SYS_sigaltstack, NULL, &old, 0, 0, 0, 0);
 	if (!(old.ss_flags & SS_DISABLE))
@@ -215,7 +216,7 @@ alt_stack_set(void)
 static void
 alt_stack_reset(void)
 {
-	stack_t none = { .ss_flags = SS_DISABLE };
+	stack_t none = {.ss_flags = SS_DISABLE};
 
 	if (!this_fork.alt)
 		return;
@@ -237,10 +238,8 @@ fork_prepare(void)
 	ff_sys_sigmask(SIG_BLOCK, &all, &this_fork.mask);
 	ff_sys_sigmask(SIG_UNBLOCK, &faults, NULL);
 	alt_stack_set();
-#if defined(__x86_64__)
 	dispatch_set(true);
-#endif
-	if (!this_fork.dispatch)
+	if (!this_fork.dispatch) /* a filter forbids it since ff_fork_init() */
 		snapshot_early();
 }
 
@@ -261,24 +260,52 @@ fork_parent(void)
 	if (this_fork.snap)
 		ff_snapshot_drop(this_fork.snap);
 	this_fork.snap = NULL;
+	this_fork.failed = false;
 	fork_done();
 }
 
 static void
 fork_child(void)
 {
+	/* Better no child than one that shares its parent's heap. */
+	if (this_fork.failed)
+		ff_sys(SYS_exit_group, 127, 0, 0, 0, 0, 0);
 	if (this_fork.snap)
 		ff_snapshot_install(this_fork.snap);
 	this_fork.snap = NULL;
 	fork_done();
 }
 
-void
+/* Signals are blocked: no handler's system calls may be dispatched yet. */
+static bool
+dispatch_usable(void)
+{
+#if defined(__x86_64__)
+	const uint64_t all = FF_SIG_ALL_ASYNC;
+	uint64_t mask;
+	bool usable;
+
+	ff_sys_sigmask(SIG_BLOCK, &all, &mask);
+	dispatch_set(true);
+	usable = this_fork.dispatch;
+	dispatch_set(false);
+	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
+	return usable;
+#else
+	return false;
+#endif
+}
+
+bool
 ff_fork_init(void)
 {
+	if (!dispatch_usable())
+		return false;
 	ff_signal_guard(SIGSYS, guard_sys);
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
+	if (pthread_atfork(fork_prepare, fork_parent, fork_child))
+		return false;
 	atomic_store(&armed, true);
+	return true;
 }
 
 /* ---- hooks ---- */
@@ -340,7 +367,7 @@ clone_child(void *arg)
 FF_HOOK int
 clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 {
-	struct clone_start start = { .fn = fn, .arg = arg };
+	struct clone_start start = {.fn = fn, .arg = arg};
 	void *ptid, *tls, *ctid;
 	va_list ap;
 	int pid;

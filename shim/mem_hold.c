@@ -21,18 +21,18 @@
 
 _Atomic uint32_t ff_hold_seq;
 
-static int hold_uffd = -1;         /* holder of ff_mem.lock, between begin and end */
-static _Atomic int hold_tid;       /* who holds */
-static bool hold_no_uffd;          /* was refused once. Holder of ff_mem.lock */
-static bool probe_by_populate;     /* constant after init */
-static struct ff_maps guard_maps;  /* guard, old kernels only; under guard_lock */
+static int hold_uffd = -1;	  /* holder of ff_mem.lock, between begin and end */
+static _Atomic int hold_tid;	  /* who holds */
+static bool hold_no_uffd;	  /* was refused once. Holder of ff_mem.lock */
+static bool probe_by_populate;	  /* constant after init */
+static struct ff_maps guard_maps; /* guard, old kernels only; under guard_lock */
 static struct ff_lock guard_lock;
 static _Atomic uint32_t probe_page_word[FF_PAGE / 4] __attribute__((aligned(4096)));
 
 static int
 uffd_open(void)
 {
-	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_api api = {.api = UFFD_API};
 	int fd, dev;
 
 	fd = (int)ff_sys(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0, 0);
@@ -62,7 +62,7 @@ static int
 uffd_hold(void *addr, size_t len)
 {
 	struct uffdio_register reg = {
-		.range = { .start = (uintptr_t)addr, .len = len },
+		.range = {.start = (uintptr_t)addr, .len = len},
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
 	struct uffdio_writeprotect wp = {
@@ -83,8 +83,8 @@ uffd_hold(void *addr, size_t len)
 static void
 uffd_release(void *addr, size_t len, bool replaced)
 {
-	struct uffdio_range range = { .start = (uintptr_t)addr, .len = len };
-	struct uffdio_writeprotect wp = { .range = range, .mode = 0 };
+	struct uffdio_range range = {.start = (uintptr_t)addr, .len = len};
+	struct uffdio_writeprotect wp = {.range = range, .mode = 0};
 
 	if (!replaced) {
 		ff_sys_ioctl(hold_uffd, UFFDIO_WRITEPROTECT, &wp);

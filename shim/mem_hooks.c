@@ -79,7 +79,8 @@ converted_found(uint64_t start, size_t len)
 static int
 madvise_drop(void *addr, size_t len, int advice)
 {
-	uint64_t start = (uintptr_t)addr, end = start + ((len + FF_PAGE - 1) & ~(FF_PAGE - 1)), mask;
+	uint64_t start = (uintptr_t)addr, end = start + ((len + FF_PAGE - 1) & ~(FF_PAGE - 1)),
+		 mask;
 	int rc;
 
 	ff_mem_lock(&mask);
@@ -94,7 +95,8 @@ madvise_drop(void *addr, size_t len, int advice)
 static int
 madvise_free(void *addr, size_t len)
 {
-	uint64_t start = (uintptr_t)addr, end = start + ((len + FF_PAGE - 1) & ~(FF_PAGE - 1)), mask;
+	uint64_t start = (uintptr_t)addr, end = start + ((len + FF_PAGE - 1) & ~(FF_PAGE - 1)),
+		 mask;
 	int rc;
 
 	rc = ff_sys_madvise(addr, len, MADV_FREE);
@@ -154,10 +156,9 @@ pieces_move(uint64_t from, size_t len, uint64_t to)
 static int
 tail_map(uint64_t at, size_t len, bool fixed)
 {
-	void *p = ff_sys_mmap((void *)at, len, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS |
-				      (fixed ? MAP_FIXED : MAP_FIXED_NOREPLACE),
-			      -1, 0);
+	void *p = ff_sys_mmap(
+		(void *)at, len, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | (fixed ? MAP_FIXED : MAP_FIXED_NOREPLACE), -1, 0);
 
 	if (ff_sys_bad(p))
 		return (int)(intptr_t)p;
@@ -177,8 +178,7 @@ converted_mremap(uint64_t from, size_t old_len, size_t new_len, int flags, uint6
 	if (new_len < old_len)
 		ff_sys_munmap((void *)(from + new_len), old_len - new_len);
 	if (!(flags & MREMAP_FIXED)) {
-		if (new_len <= old_len ||
-		    tail_map(from + old_len, new_len - old_len, false) == 0)
+		if (new_len <= old_len || tail_map(from + old_len, new_len - old_len, false) == 0)
 			return (long)from;
 		if (!(flags & MREMAP_MAYMOVE))
 			return -ENOMEM;

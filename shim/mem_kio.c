@@ -19,26 +19,25 @@ ssize_t __read_chk(int fd, void *buf, size_t len, size_t size);
 ssize_t __pread_chk(int fd, void *buf, size_t len, off_t off, size_t size);
 ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t off, size_t size);
 ssize_t __recv_chk(int fd, void *buf, size_t len, size_t size, int flags);
-ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags,
-		       struct sockaddr *addr, socklen_t *alen);
+ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
+		       socklen_t *alen);
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
 
-#define RETRY(type, call)                                                                          \
-	uint32_t seq;                                                                              \
-	type rc;                                                                                   \
-                                                                                                   \
-	do {                                                                                       \
-		seq = atomic_load(&ff_hold_seq);                                                   \
-		rc = (call);                                                                       \
-	} while (__builtin_expect(rc < 0, 0) && errno == EFAULT && seq &&                          \
-		 ff_hold_wait(seq));                                                               \
+#define RETRY(type, call)                                                                     \
+	uint32_t seq;                                                                         \
+	type rc;                                                                              \
+                                                                                              \
+	do {                                                                                  \
+		seq = atomic_load(&ff_hold_seq);                                              \
+		rc = (call);                                                                  \
+	} while (__builtin_expect(rc < 0, 0) && errno == EFAULT && seq && ff_hold_wait(seq)); \
 	return rc
 
 /* A system call like any other, but one that libc knows as a cancellation point. */
-#define HOOK(ret, name, params, args)                                                              \
-	FF_HOOK ret name params                                                                    \
-	{                                                                                          \
-		RETRY(ret, FF_REAL(name) args);                                                    \
+#define HOOK(ret, name, params, args)           \
+	FF_HOOK ret name params                 \
+	{                                       \
+		RETRY(ret, FF_REAL(name) args); \
 	}
 
 static ssize_t
@@ -67,10 +66,9 @@ HOOK(ssize_t, recvfrom,
      (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *alen),
      (fd, buf, len, flags, addr, alen))
 HOOK(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
-HOOK(int, poll, (struct pollfd *fds, nfds_t n, int timeout), (fds, n, timeout))
+HOOK(int, poll, (struct pollfd * fds, nfds_t n, int timeout), (fds, n, timeout))
 HOOK(int, epoll_wait, (int fd, struct epoll_event *ev, int n, int timeout), (fd, ev, n, timeout))
-HOOK(int, epoll_pwait,
-     (int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask),
+HOOK(int, epoll_pwait, (int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask),
      (fd, ev, n, timeout, mask))
 HOOK(ssize_t, __read_chk, (int fd, void *buf, size_t len, size_t size), (fd, buf, len, size))
 HOOK(ssize_t, __pread_chk, (int fd, void *buf, size_t len, off_t off, size_t size),
@@ -83,5 +81,5 @@ HOOK(ssize_t, __recvfrom_chk,
      (int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
       socklen_t *alen),
      (fd, buf, len, size, flags, addr, alen))
-HOOK(int, __poll_chk, (struct pollfd *fds, nfds_t n, int timeout, size_t size),
+HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t n, int timeout, size_t size),
      (fds, n, timeout, size))

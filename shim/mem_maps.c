@@ -23,12 +23,12 @@ struct procmap_query {
 	uint64_t vma_name_addr, build_id_addr;
 };
 static_assert(sizeof(struct procmap_query) == 104, "kernel ABI");
-#define PROCMAP_QUERY_IOCTL _IOWR('f', 17, struct procmap_query)
+#define PROCMAP_QUERY_IOCTL	 _IOWR('f', 17, struct procmap_query)
 #define PROCMAP_COVERING_OR_NEXT 0x10u
-#define PROCMAP_R 1u
-#define PROCMAP_W 2u
-#define PROCMAP_X 4u
-#define PROCMAP_SHARED 8u
+#define PROCMAP_R		 1u
+#define PROCMAP_W		 2u
+#define PROCMAP_X		 4u
+#define PROCMAP_SHARED		 8u
 
 static bool
 name_is(const char *name, size_t len, const char *what, size_t what_len)

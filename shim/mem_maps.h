@@ -12,9 +12,9 @@
 #include <stdint.h>
 
 enum ff_vma_name {
-	FF_VMA_ANON,      /* none, or [anon:...] */
-	FF_VMA_HEAP,      /* [heap] */
-	FF_VMA_STACK,     /* [stack] */
+	FF_VMA_ANON,	  /* none, or [anon:...] */
+	FF_VMA_HEAP,	  /* [heap] */
+	FF_VMA_STACK,	  /* [stack] */
 	FF_VMA_CONVERTED, /* a memfd that the shim made (FF_MR_MEMFD_NAME) */
 	FF_VMA_OTHER,
 };
@@ -22,7 +22,7 @@ enum ff_vma_name {
 struct ff_vma {
 	uint64_t start, end; /* bytes */
 	uint64_t offset;     /* of start in the file */
-	uint64_t ino;        /* 0: no file */
+	uint64_t ino;	     /* 0: no file */
 	uint32_t dev_major, dev_minor;
 	bool r, w, x, shared;
 	enum ff_vma_name name;
@@ -31,9 +31,9 @@ struct ff_vma {
 /* One reader. Large: keep it static or mapped in the shim. */
 struct ff_maps {
 	int fd;
-	bool text;        /* the ioctl is not there */
+	bool text; /* the ioctl is not there */
 	bool eof;
-	uint64_t pos;     /* text: end of the mapping read last */
+	uint64_t pos;	  /* text: end of the mapping read last */
 	size_t used, len; /* text: buf[used, len) is not yet parsed */
 	char name[64];
 	char buf[8192];

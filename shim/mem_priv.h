@@ -17,8 +17,8 @@
 
 /* All kernel signals but those that a fault raises: they must reach their handlers. */
 #define FF_SIGBIT(sig) (1ull << ((sig)-1))
-#define FF_SIG_ALL_ASYNC                                                                           \
-	(~(FF_SIGBIT(SIGSEGV) | FF_SIGBIT(SIGBUS) | FF_SIGBIT(SIGILL) | FF_SIGBIT(SIGFPE) |        \
+#define FF_SIG_ALL_ASYNC                                                                    \
+	(~(FF_SIGBIT(SIGSEGV) | FF_SIGBIT(SIGBUS) | FF_SIGBIT(SIGILL) | FF_SIGBIT(SIGFPE) | \
 	   FF_SIGBIT(SIGTRAP) | FF_SIGBIT(SIGSYS)))
 
 struct ff_mem {
@@ -52,7 +52,7 @@ bool ff_mem_swapping(void);
 
 enum ff_hold_way {
 	FF_HOLD_NONE,
-	FF_HOLD_UFFD,     /* userfaultfd: the kernel parks writers, those in system calls too */
+	FF_HOLD_UFFD,	  /* userfaultfd: the kernel parks writers, those in system calls too */
 	FF_HOLD_MPROTECT, /* SIGSEGV guard parks writers; system calls see EFAULT (mem_kio.c) */
 };
 
@@ -102,7 +102,8 @@ void ff_smaps_close(void);
 bool ff_smaps_dontfork(uint64_t start);
 
 /* ---- mem_fork.c ---- */
-void ff_fork_init(void);
+/* Once, before the first conversion; false: this machine cannot keep fork exact. Calls libc. */
+bool ff_fork_init(void);
 /* Forks that began before ff_fork_init() and may not have reached clone yet. */
 bool ff_fork_unguarded(void);
 

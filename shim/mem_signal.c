@@ -16,7 +16,7 @@
 /* The program's disposition of a guarded signal. */
 struct guarded {
 	_Atomic(ff_guard_fn) fn; /* NULL: not yet guarded */
-	struct sigaction prog;   /* under view_lock */
+	struct sigaction prog;	 /* under view_lock */
 };
 
 static struct guarded guards[NSIG_MAX];
@@ -55,7 +55,7 @@ ff_signal_child(void)
 static void
 die_by(int sig, siginfo_t *info)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	uint64_t bit = FF_SIGBIT(sig);
 
 	FF_REAL(sigaction)(sig, &dfl, NULL);
@@ -243,7 +243,7 @@ sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 static sighandler_t
 signal_flags(int sig, sighandler_t handler, int flags)
 {
-	struct sigaction act = { .sa_handler = handler, .sa_flags = flags }, old;
+	struct sigaction act = {.sa_handler = handler, .sa_flags = flags}, old;
 
 	if (handler == SIG_ERR) {
 		errno = EINVAL;

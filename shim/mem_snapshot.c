@@ -17,7 +17,7 @@
 struct piece {
 	uint64_t start, end;
 	uint8_t *copy;
-	int prot;             /* the program's */
+	int prot; /* the program's */
 	enum ff_hold_way way;
 };
 
@@ -69,7 +69,8 @@ snapshot_add(struct ff_snapshot **sp, const struct ff_vma *v, uint64_t start, ui
 	}
 	p = &s->pieces[s->count++];
 	*p = (struct piece){
-		.start = start, .end = end,
+		.start = start,
+		.end = end,
 		.prot = (v->r ? PROT_READ : 0) | (v->w ? PROT_WRITE : 0) | (v->x ? PROT_EXEC : 0),
 	};
 	if (s->holding && hold && v->r && v->w)
@@ -101,7 +102,7 @@ static int
 snapshot_list(struct ff_snapshot **sp)
 {
 	bool smaps = atomic_load(&ff_mem.dontfork) && ff_smaps_open() == 0;
-	struct ff_vma v = { .end = 0 };
+	struct ff_vma v = {.end = 0};
 	int rc = 0;
 
 	while (rc == 0 && (rc = ff_maps_find(&ff_mem.maps, v.end, &v)) == 0) {
@@ -121,7 +122,7 @@ snapshot_list(struct ff_snapshot **sp)
 static void
 run_copy(void *to, const void *from, size_t len)
 {
-	struct iovec local = { to, len }, remote = { (void *)from, len };
+	struct iovec local = {to, len}, remote = {(void *)from, len};
 	long n;
 
 	while (len) {
@@ -133,8 +134,8 @@ run_copy(void *to, const void *from, size_t len)
 			return;
 		}
 		len -= (size_t)n;
-		local = (struct iovec){ (uint8_t *)local.iov_base + n, len };
-		remote = (struct iovec){ (uint8_t *)remote.iov_base + n, len };
+		local = (struct iovec){(uint8_t *)local.iov_base + n, len};
+		remote = (struct iovec){(uint8_t *)remote.iov_base + n, len};
 	}
 }
 
@@ -146,8 +147,8 @@ piece_copy(const struct piece *p, bool holes)
 
 	for (done = 0; done < total; done += n) {
 		n = total - done < CHUNK_PAGES ? total - done : CHUNK_PAGES;
-		if (!holes || ff_sys(SYS_mincore, from + done * FF_PAGE, n * FF_PAGE, resident, 0,
-				     0, 0) < 0)
+		if (!holes ||
+		    ff_sys(SYS_mincore, from + done * FF_PAGE, n * FF_PAGE, resident, 0, 0, 0) < 0)
 			memset(resident, 1, n);
 		for (i = 0; i < n;) {
 			if (!(resident[i] & 1)) {
@@ -156,8 +157,8 @@ piece_copy(const struct piece *p, bool holes)
 			}
 			for (first = i; i < n && (resident[i] & 1); i++)
 				;
-			run_copy(p->copy + (done + first) * FF_PAGE, from + (done + first) * FF_PAGE,
-				 (i - first) * FF_PAGE);
+			run_copy(p->copy + (done + first) * FF_PAGE,
+				 from + (done + first) * FF_PAGE, (i - first) * FF_PAGE);
 		}
 	}
 }

@@ -90,7 +90,7 @@ bool
 ff_stacks_next(const struct ff_vma *v, uint64_t from, uint64_t to, struct ff_stacks_range *keep)
 {
 	uint64_t here = (uintptr_t)__builtin_frame_address(0);
-	stack_t alt = { 0 };
+	stack_t alt = {0};
 
 	keep->start = keep->end = UINT64_MAX;
 	if (here >= v->start && here < v->end)
@@ -127,7 +127,8 @@ ff_smaps_dontfork(uint64_t start)
 	while (ff_maps_line(&smaps_reader, &line, &len) == 0) {
 		if (ff_maps_parse(line, len, &v) == 0)
 			here = v.start <= start && start < v.end;
-		else if (here && len >= sizeof(flags) && memcmp(line, flags, sizeof(flags) - 1) == 0)
+		else if (here && len >= sizeof(flags) &&
+			 memcmp(line, flags, sizeof(flags) - 1) == 0)
 			return memmem(line, len, " dc", 3) != NULL;
 	}
 	return false;

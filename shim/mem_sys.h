@@ -51,7 +51,7 @@ ff_sys6(long nr, long a, long b, long c, long d, long e, long f)
 #error "system call convention of this machine is missing"
 #endif
 
-#define ff_sys(nr, a, b, c, d, e, f)                                                               \
+#define ff_sys(nr, a, b, c, d, e, f) \
 	ff_sys6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 static inline int

@@ -27,59 +27,60 @@ typedef int (*ff_dirent_filter)(const struct dirent *);
 typedef int (*ff_dirent_compar)(const struct dirent **, const struct dirent **);
 
 /* X(return type, name, parameter list) */
-#define FF_REAL_LIST(X)                                                                            \
-	X(ssize_t, read, (int, void *, size_t))                                                    \
-	X(ssize_t, readv, (int, const struct iovec *, int))                                        \
-	X(ssize_t, pread, (int, void *, size_t, off_t))                                            \
-	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                        \
-	X(ssize_t, preadv, (int, const struct iovec *, int, off_t))                                \
-	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                            \
-	X(ssize_t, recv, (int, void *, size_t, int))                                               \
-	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))           \
-	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                           \
-	X(int, poll, (struct pollfd *, nfds_t, int))                                               \
-	X(int, epoll_wait, (int, struct epoll_event *, int, int))                                  \
-	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))               \
-	X(ssize_t, __read_chk, (int, void *, size_t, size_t))                                      \
-	X(ssize_t, __pread_chk, (int, void *, size_t, off_t, size_t))                              \
-	X(ssize_t, __pread64_chk, (int, void *, size_t, off64_t, size_t))                          \
-	X(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))                                 \
-	X(ssize_t, __recvfrom_chk, (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *)) \
-	X(int, __poll_chk, (struct pollfd *, nfds_t, int, size_t))                                 \
-	X(ssize_t, write, (int, const void *, size_t))                                             \
-	X(ssize_t, writev, (int, const struct iovec *, int))                                       \
-	X(int, close, (int))                                                                       \
-	X(int, close_range, (unsigned int, unsigned int, int))                                     \
-	X(int, dup, (int))                                                                         \
-	X(int, dup2, (int, int))                                                                   \
-	X(int, dup3, (int, int, int))                                                              \
-	X(int, fcntl, (int, int, ...))                                                             \
-	X(int, socket, (int, int, int))                                                            \
-	X(int, ioctl, (int, unsigned long, ...))                                                   \
-	X(int, open, (const char *, int, ...))                                                     \
-	X(int, openat, (int, const char *, int, ...))                                              \
-	X(int, stat, (const char *, struct stat *))                                                \
-	X(int, lstat, (const char *, struct stat *))                                               \
-	X(int, fstat, (int, struct stat *))                                                        \
-	X(int, fstatat, (int, const char *, struct stat *, int))                                   \
-	X(int, statx, (int, const char *, int, unsigned int, struct statx *))                      \
-	X(int, access, (const char *, int))                                                        \
-	X(int, faccessat, (int, const char *, int, int))                                           \
-	X(ssize_t, readlink, (const char *, char *, size_t))                                       \
-	X(ssize_t, readlinkat, (int, const char *, char *, size_t))                                \
-	X(FILE *, fopen, (const char *, const char *))                                             \
-	X(DIR *, opendir, (const char *))                                                          \
-	X(int, scandir, (const char *, struct dirent ***, ff_dirent_filter, ff_dirent_compar))     \
-	X(char *, realpath, (const char *, char *))                                                \
-	X(void *, mmap, (void *, size_t, int, int, int, off_t))                                    \
-	X(int, munmap, (void *, size_t))                                                           \
-	X(void *, mremap, (void *, size_t, size_t, int, ...))                                      \
-	X(int, madvise, (void *, size_t, int))                                                     \
-	X(pid_t, fork, (void))                                                                     \
-	X(pid_t, _Fork, (void))                                                                    \
-	X(int, clone, (int (*)(void *), void *, int, void *, ...))                                 \
-	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                     \
-	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                                   \
+#define FF_REAL_LIST(X)                                                                        \
+	X(ssize_t, read, (int, void *, size_t))                                                \
+	X(ssize_t, readv, (int, const struct iovec *, int))                                    \
+	X(ssize_t, pread, (int, void *, size_t, off_t))                                        \
+	X(ssize_t, pread64, (int, void *, size_t, off64_t))                                    \
+	X(ssize_t, preadv, (int, const struct iovec *, int, off_t))                            \
+	X(ssize_t, preadv64, (int, const struct iovec *, int, off64_t))                        \
+	X(ssize_t, recv, (int, void *, size_t, int))                                           \
+	X(ssize_t, recvfrom, (int, void *, size_t, int, struct sockaddr *, socklen_t *))       \
+	X(ssize_t, recvmsg, (int, struct msghdr *, int))                                       \
+	X(int, poll, (struct pollfd *, nfds_t, int))                                           \
+	X(int, epoll_wait, (int, struct epoll_event *, int, int))                              \
+	X(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *))           \
+	X(ssize_t, __read_chk, (int, void *, size_t, size_t))                                  \
+	X(ssize_t, __pread_chk, (int, void *, size_t, off_t, size_t))                          \
+	X(ssize_t, __pread64_chk, (int, void *, size_t, off64_t, size_t))                      \
+	X(ssize_t, __recv_chk, (int, void *, size_t, size_t, int))                             \
+	X(ssize_t, __recvfrom_chk,                                                             \
+	  (int, void *, size_t, size_t, int, struct sockaddr *, socklen_t *))                  \
+	X(int, __poll_chk, (struct pollfd *, nfds_t, int, size_t))                             \
+	X(ssize_t, write, (int, const void *, size_t))                                         \
+	X(ssize_t, writev, (int, const struct iovec *, int))                                   \
+	X(int, close, (int))                                                                   \
+	X(int, close_range, (unsigned int, unsigned int, int))                                 \
+	X(int, dup, (int))                                                                     \
+	X(int, dup2, (int, int))                                                               \
+	X(int, dup3, (int, int, int))                                                          \
+	X(int, fcntl, (int, int, ...))                                                         \
+	X(int, socket, (int, int, int))                                                        \
+	X(int, ioctl, (int, unsigned long, ...))                                               \
+	X(int, open, (const char *, int, ...))                                                 \
+	X(int, openat, (int, const char *, int, ...))                                          \
+	X(int, stat, (const char *, struct stat *))                                            \
+	X(int, lstat, (const char *, struct stat *))                                           \
+	X(int, fstat, (int, struct stat *))                                                    \
+	X(int, fstatat, (int, const char *, struct stat *, int))                               \
+	X(int, statx, (int, const char *, int, unsigned int, struct statx *))                  \
+	X(int, access, (const char *, int))                                                    \
+	X(int, faccessat, (int, const char *, int, int))                                       \
+	X(ssize_t, readlink, (const char *, char *, size_t))                                   \
+	X(ssize_t, readlinkat, (int, const char *, char *, size_t))                            \
+	X(FILE *, fopen, (const char *, const char *))                                         \
+	X(DIR *, opendir, (const char *))                                                      \
+	X(int, scandir, (const char *, struct dirent ***, ff_dirent_filter, ff_dirent_compar)) \
+	X(char *, realpath, (const char *, char *))                                            \
+	X(void *, mmap, (void *, size_t, int, int, int, off_t))                                \
+	X(int, munmap, (void *, size_t))                                                       \
+	X(void *, mremap, (void *, size_t, size_t, int, ...))                                  \
+	X(int, madvise, (void *, size_t, int))                                                 \
+	X(pid_t, fork, (void))                                                                 \
+	X(pid_t, _Fork, (void))                                                                \
+	X(int, clone, (int (*)(void *), void *, int, void *, ...))                             \
+	X(int, sigaction, (int, const struct sigaction *, struct sigaction *))                 \
+	X(int, sigprocmask, (int, const sigset_t *, sigset_t *))                               \
 	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *))
 
 struct ff_real {
@@ -98,7 +99,7 @@ void ff_real_init(void);
  */
 extern ssize_t (*_Atomic ff_read_filter)(int fd, void *buf, size_t len, ssize_t n);
 
-#define FF_REAL(name)                                                                              \
+#define FF_REAL(name) \
 	(__builtin_expect(ff_real.name != NULL, 1) ? ff_real.name : (ff_real_init(), ff_real.name))
 
 #endif

@@ -24,9 +24,9 @@
 
 #include "channel_priv.h"
 
-#define ADMIN_SOCK "admin.sock"
-#define STATE_DIR "admin"
-#define ADMIN_MSG_MAX 65536u
+#define ADMIN_SOCK	"admin.sock"
+#define STATE_DIR	"admin"
+#define ADMIN_MSG_MAX	65536u
 #define ADMIN_CONNS_MAX 16u
 
 struct admin_conn {
@@ -158,8 +158,7 @@ admin_execute(const json_t *req)
 		rc = -EINVAL;
 	} else if (!strcmp(op, "ping")) {
 		ff_container_foreach(count_one, &n);
-		return json_pack("{s:b,s:s,s:i}", "ok", 1, "name", ff_config.name, "containers",
-				 n);
+		return json_pack("{s:b,s:s,s:i}", "ok", 1, "name", ff_config.name, "containers", n);
 	} else if (!strcmp(op, "container_add")) {
 		rc = op_add(req, err, sizeof(err));
 	} else if (!strcmp(op, "container_del")) {
@@ -202,8 +201,7 @@ admin_event(struct ff_source *s, uint32_t events)
 		rep = json_pack("{s:b,s:s}", "ok", 0, "error", "the message is too long");
 	} else {
 		req = json_loadb(msg, (size_t)n, JSON_REJECT_DUPLICATES, &je);
-		rep = req ? admin_execute(req) :
-			    json_pack("{s:b,s:s}", "ok", 0, "error", je.text);
+		rep = req ? admin_execute(req) : json_pack("{s:b,s:s}", "ok", 0, "error", je.text);
 		json_decref(req);
 	}
 	admin_reply(a, rep);
@@ -246,8 +244,8 @@ state_open(void)
 	if (run_fd < 0 || (mkdirat(run_fd, STATE_DIR, 0700) && errno != EEXIST))
 		return -errno;
 	if (state_fd < 0)
-		state_fd = openat(run_fd, STATE_DIR,
-				  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		state_fd =
+			openat(run_fd, STATE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return state_fd < 0 ? -errno : 0;
 }
 

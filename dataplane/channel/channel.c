@@ -14,9 +14,9 @@
 #include "channel_priv.h"
 
 const char *const ff_detach_reason_names[FF_DETACH_MAX] = {
-	[FF_DETACH_CLOSED] = "closed",     [FF_DETACH_REMOVED] = "container_removed",
+	[FF_DETACH_CLOSED] = "closed",	   [FF_DETACH_REMOVED] = "container_removed",
 	[FF_DETACH_SHUTDOWN] = "shutdown", [FF_DETACH_PROTOCOL] = "protocol",
-	[FF_DETACH_MEMIF] = "memif",       [FF_DETACH_RING] = "ring",
+	[FF_DETACH_MEMIF] = "memif",	   [FF_DETACH_RING] = "ring",
 };
 uint64_t ff_channel_detached[FF_DETACH_MAX];
 
@@ -255,7 +255,7 @@ channel_by_token(struct ff_container *c, const uint8_t token[FF_TOKEN_LEN])
 {
 	struct ff_channel *ch;
 
-	TAILQ_FOREACH(ch, &c->channels, link) {
+	TAILQ_FOREACH (ch, &c->channels, link) {
 		if (token_equal(ch->token, token))
 			return ch;
 	}

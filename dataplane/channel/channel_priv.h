@@ -22,8 +22,8 @@
 /* A connection that has said nothing, or reads nothing, for so long is closed. */
 #define CONN_PATIENCE_NS (10ull * 1000 * 1000 * 1000)
 /* Connections of one container, per socket, that have not said yet what they are. */
-#define CONN_NEW_MAX 64u
-#define TICK_MS 1000u
+#define CONN_NEW_MAX	 64u
+#define TICK_MS		 1000u
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -75,7 +75,7 @@ struct netns {
 	int notify_fd; /* rtnetlink, addresses and links, non-blocking */
 	int dump_fd;
 	struct ff_source src;
-	dev_t dev;     /* which namespace it is */
+	dev_t dev; /* which namespace it is */
 	ino_t ino;
 	uint32_t seq;
 	void (*changed)(void *arg);
@@ -133,10 +133,10 @@ struct conn {
 	enum conn_state state;
 	struct ff_container *container;
 	struct ff_channel *channel; /* ATTACH, CONTEXT */
-	struct ff_ucontext *uc;     /* CONTEXT */
-	uint64_t since_ns;          /* NEW: accepted; stalled: since when */
-	bool stalled;               /* its last reply is unread: not listened to */
-	TAILQ_ENTRY(conn) link;     /* container_priv.conns */
+	struct ff_ucontext *uc;	    /* CONTEXT */
+	uint64_t since_ns;	    /* NEW: accepted; stalled: since when */
+	bool stalled;		    /* its last reply is unread: not listened to */
+	TAILQ_ENTRY(conn) link;	    /* container_priv.conns */
 	TAILQ_ENTRY(conn) stall_link;
 };
 TAILQ_HEAD(conn_list, conn);
@@ -147,7 +147,7 @@ struct memif_conn {
 	struct ff_memif *m;
 	struct ff_container *container;
 	struct ff_channel *ch; /* since its INIT message */
-	bool live;             /* the worker has its rings */
+	bool live;	       /* the worker has its rings */
 	uint64_t since_ns;
 	TAILQ_ENTRY(memif_conn) link; /* container_priv.memifs */
 };
@@ -229,10 +229,10 @@ void doorbell_remove(struct doorbell_chan *db);
 
 struct channel_priv {
 	struct ff_channel ch;
-	struct conn *attach;      /* NULL: closed; the channel lives on its contexts */
+	struct conn *attach; /* NULL: closed; the channel lives on its contexts */
 	unsigned num_contexts;
 	struct memif_conn *memif; /* NULL: none (any more) */
-	bool memif_bound;         /* the token was used on memif.sock: once */
+	bool memif_bound;	  /* the token was used on memif.sock: once */
 	struct doorbell_chan db;
 	bool db_added;
 	/*
@@ -243,7 +243,7 @@ struct channel_priv {
 	_Atomic int detach_posted;
 	enum ff_detach_reason detach_why;
 	bool detach_due;
-	bool dead;                /* detached otherwise; lives until detach_msg is back */
+	bool dead; /* detached otherwise; lives until detach_msg is back */
 	TAILQ_ENTRY(channel_priv) due_link;
 };
 static inline struct channel_priv *
@@ -262,17 +262,17 @@ void channel_release(struct ff_channel *ch);
 struct container_priv {
 	struct ff_container c;
 	struct ff_container_conf asked; /* conf before defaults: what "identical" is about */
-	int dirfd;                      /* its directory */
-	bool dir_is_new;                /* made by this run */
+	int dirfd;			/* its directory */
+	bool dir_is_new;		/* made by this run */
 	struct listener router, memif;
 	struct conn_list conns;
 	struct memif_list memifs;
-	unsigned new_conns;             /* conns in CONN_NEW */
-	unsigned new_memifs;            /* memifs that are not live */
+	unsigned new_conns;  /* conns in CONN_NEW */
+	unsigned new_memifs; /* memifs that are not live */
 	struct netns netns;
-	struct addr_list addrs;         /* as last applied */
-	bool addr_conflict;             /* one of them is another container's */
-	struct port_totals retired;     /* of QPs that are gone */
+	struct addr_list addrs;	    /* as last applied */
+	bool addr_conflict;	    /* one of them is another container's */
+	struct port_totals retired; /* of QPs that are gone */
 	struct port_totals shown;
 	bool shown_valid;
 };
@@ -292,6 +292,6 @@ bool admin_state_has(const char *id);
 
 /* Values of enum ibv_event_type. */
 #define EVENT_DEVICE_FATAL 8u
-#define EVENT_GID_CHANGE 18u
+#define EVENT_GID_CHANGE   18u
 
 #endif

@@ -91,8 +91,7 @@ send_parts(int fd, struct iovec *iov, size_t n, const int *fds, unsigned num_fds
 int
 command_reply(int fd, const struct ff_msg_hdr *req, int32_t status, const void *body, uint32_t len)
 {
-	struct ff_msg_hdr h = {
-		.type = req->type, .seq = req->seq, .status = status, .len = len};
+	struct ff_msg_hdr h = {.type = req->type, .seq = req->seq, .status = status, .len = len};
 	struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)body, len}};
 
 	return send_parts(fd, iov, len ? 2 : 1, NULL, 0);

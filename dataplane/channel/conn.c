@@ -173,9 +173,9 @@ static void
 conn_first(struct conn *cn, const struct command *cmd, int rc)
 {
 	if (!rc)
-		rc = cmd->hdr.type == FF_MSG_ATTACH  ? conn_attach(cn, cmd) :
-		     cmd->hdr.type == FF_MSG_CONTEXT ? conn_context(cn, cmd) :
-						       -EPROTO;
+		rc = cmd->hdr.type == FF_MSG_ATTACH    ? conn_attach(cn, cmd)
+		     : cmd->hdr.type == FF_MSG_CONTEXT ? conn_context(cn, cmd)
+						       : -EPROTO;
 	if (!rc)
 		return; /* cn may be gone */
 	(void)command_reply(cn->fd, &cmd->hdr, rc, NULL, 0);
@@ -305,7 +305,7 @@ conn_overdue(struct ff_container *c, uint64_t now_ns)
 {
 	struct conn *cn;
 
-	TAILQ_FOREACH(cn, &container_priv(c)->conns, link) {
+	TAILQ_FOREACH (cn, &container_priv(c)->conns, link) {
 		if ((cn->state == CONN_NEW || cn->stalled) &&
 		    now_ns - cn->since_ns > CONN_PATIENCE_NS)
 			return cn;

@@ -20,7 +20,7 @@ ff_container_find(const char *id)
 {
 	struct ff_container *c;
 
-	TAILQ_FOREACH(c, &containers, link) {
+	TAILQ_FOREACH (c, &containers, link) {
 		if (!strcmp(c->id, id))
 			return c;
 	}
@@ -54,7 +54,7 @@ ff_container_by_gid(const struct ff_tenant *t, const uint8_t gid[16])
 {
 	struct ff_container *c;
 
-	TAILQ_FOREACH(c, &containers, link) {
+	TAILQ_FOREACH (c, &containers, link) {
 		if (c->tenant == t && !c->removing && ff_container_has_gid(c, gid))
 			return c;
 	}

@@ -18,7 +18,7 @@
 
 struct ff_tenant {
 	char name[FF_ID_LEN];
-	uint32_t index;  /* small, unique; for per-worker scheduler arrays. Workers read. */
+	uint32_t index;	 /* small, unique; for per-worker scheduler arrays. Workers read. */
 	uint32_t weight; /* workers read */
 	uint32_t refs;
 	TAILQ_ENTRY(ff_tenant) link;
@@ -26,26 +26,40 @@ struct ff_tenant {
 #define FF_TENANTS_MAX 4096u
 
 struct ff_gid_entry {
-	uint8_t raw[16];  /* network order; IPv4 as ::ffff:a.b.c.d */
-	char ndev[16];    /* interface in the container, "" when not known */
+	uint8_t raw[16]; /* network order; IPv4 as ::ffff:a.b.c.d */
+	char ndev[16];	 /* interface in the container, "" when not known */
 	bool valid;
 };
 
 /* What a container holds, against its limits. Control thread. */
 enum ff_quota {
-	FF_QUOTA_PROCESSES, FF_QUOTA_CONTEXTS, FF_QUOTA_PDS, FF_QUOTA_MRS, FF_QUOTA_MWS,
-	FF_QUOTA_CQS, FF_QUOTA_QPS, FF_QUOTA_SRQS, FF_QUOTA_AHS, FF_QUOTA_MCAST, FF_QUOTA_PINNED,
+	FF_QUOTA_PROCESSES,
+	FF_QUOTA_CONTEXTS,
+	FF_QUOTA_PDS,
+	FF_QUOTA_MRS,
+	FF_QUOTA_MWS,
+	FF_QUOTA_CQS,
+	FF_QUOTA_QPS,
+	FF_QUOTA_SRQS,
+	FF_QUOTA_AHS,
+	FF_QUOTA_MCAST,
+	FF_QUOTA_PINNED,
 	FF_QUOTA_MAX,
 };
 
 /* Counters that several threads add to: relaxed atomics, off the per-message path. */
 enum ff_container_counter {
-	FF_CC_COMMANDS, FF_CC_COMMAND_ERRORS, FF_CC_QUOTA_REFUSED, FF_CC_POLICY_REFUSED,
-	FF_CC_DETACHED,          /* channels cut off because they broke the ABI */
-	FF_CC_MR_SHARED,         /* segments by way (design.md 6): already shared memfd */
-	FF_CC_MR_CONVERTED,      /* converted private memory */
-	FF_CC_MR_PROCESS_VM,     /* process_vm_readv/writev */
-	FF_CC_PROCESS_VM_CALLS, FF_CC_PROCESS_VM_BYTES, FF_CC_PROCESS_VM_ERRORS,
+	FF_CC_COMMANDS,
+	FF_CC_COMMAND_ERRORS,
+	FF_CC_QUOTA_REFUSED,
+	FF_CC_POLICY_REFUSED,
+	FF_CC_DETACHED,	     /* channels cut off because they broke the ABI */
+	FF_CC_MR_SHARED,     /* segments by way (design.md 6): already shared memfd */
+	FF_CC_MR_CONVERTED,  /* converted private memory */
+	FF_CC_MR_PROCESS_VM, /* process_vm_readv/writev */
+	FF_CC_PROCESS_VM_CALLS,
+	FF_CC_PROCESS_VM_BYTES,
+	FF_CC_PROCESS_VM_ERRORS,
 	FF_CC_MAX,
 };
 extern const char *const ff_container_counter_names[FF_CC_MAX];
@@ -63,7 +77,7 @@ struct ff_container {
 	uint64_t limits[FF_QUOTA_MAX];
 	uint64_t used[FF_QUOTA_MAX];
 	_Atomic uint64_t counters[FF_CC_MAX];
-	uint8_t guid[8];            /* node_guid of its device, network order; constant */
+	uint8_t guid[8];	    /* node_guid of its device, network order; constant */
 	struct ff_procmem *procmem; /* its copier thread, made on demand (verbs/procmem.h) */
 	TAILQ_HEAD(, ff_channel) channels;
 	TAILQ_ENTRY(ff_container) link;

@@ -18,7 +18,7 @@
 #include "../nic/nic.h"
 #include "channel_priv.h"
 
-#define BURST 32u
+#define BURST	   32u
 #define COLD_AFTER 1024u
 #define COLD_EVERY 16u
 #define MASK_AFTER 4u
@@ -28,7 +28,7 @@ TAILQ_HEAD(doorbell_list, doorbell_chan);
 struct doorbell_worker {
 	struct doorbell_list hot, cold;
 	unsigned num_cold;
-	bool sleeps;    /* the idle policy does; else all rings stay masked */
+	bool sleeps;	/* the idle policy does; else all rings stay masked */
 	bool scan_cold; /* it slept: a cold channel may be what woke it */
 };
 
@@ -193,7 +193,7 @@ doorbell_sleep_prepare(struct ff_worker *w)
 	struct doorbell_chan *db;
 	bool pending = false;
 
-	TAILQ_FOREACH(db, &dw->hot, link) {
+	TAILQ_FOREACH (db, &dw->hot, link) {
 		db->busy = 0;
 		if (db->masked)
 			chan_mask(db, false);

@@ -90,8 +90,7 @@ netns_enter(void *arg)
 	}
 	n->dev = st.st_dev;
 	n->ino = st.st_ino;
-	n->notify_fd =
-		netlink_socket(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK, true);
+	n->notify_fd = netlink_socket(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK, true);
 	n->dump_fd = netlink_socket(0, false);
 	e->rc = n->notify_fd < 0 ? n->notify_fd : n->dump_fd < 0 ? n->dump_fd : 0;
 out:
@@ -207,9 +206,8 @@ addr_of_message(const struct nlmsghdr *nlh, const struct ifaddrmsg *ifa, struct 
 		a->kind = a->raw[12] == 169 && a->raw[13] == 254 ? ADDR_LINK_LOCAL : ADDR_IPV4;
 	} else {
 		memcpy(a->raw, local, 16);
-		a->kind = IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)a->raw) ?
-				   ADDR_LINK_LOCAL :
-				   ADDR_IPV6;
+		a->kind = IN6_IS_ADDR_LINKLOCAL((const struct in6_addr *)a->raw) ? ADDR_LINK_LOCAL
+										 : ADDR_IPV6;
 	}
 	return true;
 }
@@ -273,8 +271,7 @@ netns_addresses(struct netns *n, struct addr_list *out)
 		d.links.num = 0;
 		rc = netns_dump(n, RTM_GETLINK, sizeof(struct ifinfomsg), link_message, &d);
 		if (!rc)
-			rc = netns_dump(n, RTM_GETADDR, sizeof(struct ifaddrmsg), addr_message,
-					&d);
+			rc = netns_dump(n, RTM_GETADDR, sizeof(struct ifaddrmsg), addr_message, &d);
 	}
 	return rc;
 }

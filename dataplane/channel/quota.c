@@ -41,7 +41,7 @@ ff_tenant_get(const char *name)
 	struct ff_tenant *t;
 	uint32_t index = 0;
 
-	TAILQ_FOREACH(t, &tenants, link) {
+	TAILQ_FOREACH (t, &tenants, link) {
 		if (strcmp(t->name, name))
 			continue;
 		t->refs++;
@@ -78,7 +78,7 @@ ff_tenants_reweigh(void)
 {
 	struct ff_tenant *t;
 
-	TAILQ_FOREACH(t, &tenants, link)
+	TAILQ_FOREACH (t, &tenants, link)
 		__atomic_store_n(&t->weight, tenant_weight(t->name), __ATOMIC_RELAXED);
 }
 
@@ -89,10 +89,10 @@ quota_limits(struct ff_container *c)
 	struct ff_limits *l = &c->conf.limits;
 	const struct ff_limits *d = &ff_config.limits;
 
-#define LIMIT(field)                                                                               \
-	do {                                                                                       \
-		if (!l->field)                                                                     \
-			l->field = d->field;                                                       \
+#define LIMIT(field)                         \
+	do {                                 \
+		if (!l->field)               \
+			l->field = d->field; \
 	} while (0)
 	LIMIT(processes);
 	LIMIT(contexts);

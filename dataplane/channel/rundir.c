@@ -18,7 +18,7 @@
 
 #define TREE_DEPTH_MAX 16
 #define LISTEN_BACKLOG 64
-#define SHIM_NAME "libfreeflow.so"
+#define SHIM_NAME      "libfreeflow.so"
 
 static int containers_fd = -1; /* <run_dir>/containers */
 

@@ -15,9 +15,9 @@
 
 #include "channel_priv.h"
 
-#define IB_DIR "class/infiniband/" FF_IBDEV_NAME
+#define IB_DIR	  "class/infiniband/" FF_IBDEV_NAME
 #define VERBS_DIR "class/infiniband_verbs"
-#define PORT_DIR IB_DIR "/ports/1"
+#define PORT_DIR  IB_DIR "/ports/1"
 
 static const char *const dirs[] = {
 	"class",
@@ -69,13 +69,14 @@ struct counter_file {
 	unsigned div;
 	int from[4]; /* enum ff_qp_counter + 1; 0 ends */
 };
-#define Q(c) ((int)(c) + 1)
+#define Q(c)	   ((int)(c) + 1)
 #define QE(status) Q(FF_QC_ERR_BASE + (status))
 static const struct counter_file counters[] = {
 	/* IBTA 16.1.3.5: data in words of four bytes. */
 	{"counters/port_xmit_data", 4, {Q(FF_QC_TX_BYTES)}},
 	{"counters/port_rcv_data", 4, {Q(FF_QC_RX_BYTES)}},
-	{"counters/port_xmit_packets", 1,
+	{"counters/port_xmit_packets",
+	 1,
 	 {Q(FF_QC_SEND), Q(FF_QC_WRITE), Q(FF_QC_READ), Q(FF_QC_ATOMIC)}},
 	{"counters/port_rcv_packets", 1, {Q(FF_QC_RECV)}},
 	{"counters/port_xmit_discards", 1, {Q(FF_QC_DROPPED)}},
@@ -88,7 +89,8 @@ static const struct counter_file counters[] = {
 	{"hw_counters/completer_retry_err", 1, {Q(FF_QC_RETRY)}},
 	{"hw_counters/retry_exceeded_err", 1, {QE(FF_WC_RETRY_EXC_ERR)}},
 	{"hw_counters/retry_rnr_exceeded_err", 1, {QE(FF_WC_RNR_RETRY_EXC_ERR)}},
-	{"hw_counters/send_err", 1,
+	{"hw_counters/send_err",
+	 1,
 	 {QE(FF_WC_LOC_PROT_ERR), QE(FF_WC_REM_ACCESS_ERR), QE(FF_WC_REM_OP_ERR),
 	  QE(FF_WC_REM_INV_REQ_ERR)}},
 };
@@ -274,8 +276,8 @@ totals_of(struct ff_container *c, struct port_totals *t)
 	struct ff_ucontext *uc;
 
 	*t = container_priv(c)->retired;
-	TAILQ_FOREACH(ch, &c->channels, link) {
-		TAILQ_FOREACH(uc, &ch->contexts, link)
+	TAILQ_FOREACH (ch, &c->channels, link) {
+		TAILQ_FOREACH (uc, &ch->contexts, link)
 			totals_add_all(t, &uc->tables[FF_OBJ_QP]);
 	}
 }

@@ -114,8 +114,7 @@ log_components(struct ff_parse *p, json_t *value, const char *path, void *base)
 		ff_parse_fault(p, path, "must be an object, is %s", ff_json_type_name(value));
 		return;
 	}
-	json_object_foreach(value, key, v)
-	{
+	json_object_foreach (value, key, v) {
 		ff_path_key(sub, path, key);
 		if (!ff_log_component_known(key)) {
 			ff_parse_fault(p, sub, "is no component that writes logs");
@@ -161,8 +160,7 @@ worker_cores(struct ff_parse *p, json_t *value, const char *path, void *base)
 		ff_parse_fault(p, path, "must list 1 to %u CPUs", FF_WORKERS_MAX);
 		return;
 	}
-	json_array_foreach(value, i, element)
-	{
+	json_array_foreach (value, i, element) {
 		ff_path_index(sub, path, i);
 		core.off = offsetof(struct ff_config, cores) + i * sizeof(c->cores[0]);
 		ff_parse_value(p, element, sub, &core, c);
@@ -289,8 +287,7 @@ parse_tenants(struct ff_parse *p, json_t *value, const char *path, void *base)
 	c->tenants = array_room(p, value, path, FF_CONF_TENANTS_MAX, sizeof(*c->tenants));
 	if (!c->tenants)
 		return;
-	json_array_foreach(value, i, element)
-	{
+	json_array_foreach (value, i, element) {
 		struct ff_tenant_conf *t = &c->tenants[c->num_tenants++];
 
 		t->weight = FF_TENANT_WEIGHT;
@@ -318,8 +315,7 @@ parse_containers(struct ff_parse *p, json_t *value, const char *path, void *base
 	c->containers = array_room(p, value, path, FF_CONF_CONTAINERS_MAX, sizeof(*c->containers));
 	if (!c->containers)
 		return;
-	json_array_foreach(value, i, element)
-	{
+	json_array_foreach (value, i, element) {
 		ff_path_index(sub, path, i);
 		ff_parse_container(p, element, sub, &c->containers[c->num_containers++]);
 	}

@@ -113,8 +113,7 @@ container_addresses(struct ff_parse *p, json_t *value, const char *path, void *b
 			       json_array_size(value), FF_CONF_ADDRS);
 		return;
 	}
-	json_array_foreach(value, i, element)
-	{
+	json_array_foreach (value, i, element) {
 		ff_path_index(sub, path, i);
 		address_add(p, element, sub, base);
 	}

@@ -208,8 +208,7 @@ ff_parse_object(struct ff_parse *p, json_t *obj, const char *path, const struct 
 		ff_parse_fault(p, path, "must be an object, is %s", ff_json_type_name(obj));
 		return;
 	}
-	json_object_foreach(obj, key, value)
-	{
+	json_object_foreach (obj, key, value) {
 		if (strcmp(key, "$comment") == 0 || strcmp(key, "$schema") == 0)
 			continue;
 		ff_path_key(sub, path, key);

@@ -200,10 +200,15 @@ thread_main(void *arg)
 	while (!atomic_load_explicit(&w->handed_over, memory_order_acquire))
 		rte_pause();
 	prctl(PR_SET_TIMERSLACK, 1UL);
-	priority_set(w);
 	stack_warm();
 	w->init_rc = ff_worker_enter(w);
 	if (!w->init_rc) {
+		/*
+		 * Not before: stages allocate under DPDK's spin locks. Real-time workers that spin
+		 * on all CPUs for a lock whose holder waits for the kernel (for RCU, when its table
+		 * of files grows) would keep the kernel from getting there.
+		 */
+		priority_set(w);
 		ff_worker_loop(w);
 		ff_worker_leave(w);
 	} else {
@@ -233,8 +238,7 @@ workers_launch(void)
 	unsigned lcore;
 	int rc;
 
-	RTE_LCORE_FOREACH_WORKER(lcore)
-	{
+	RTE_LCORE_FOREACH_WORKER (lcore) {
 		if (num_launched == num_workers)
 			break;
 		workers[num_launched].lcore = lcore;

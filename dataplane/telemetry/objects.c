@@ -21,8 +21,7 @@ channel_walk(struct ff_channel *ch, void *arg)
 
 	if (!tel_page_wants(w->page, ch->container))
 		return;
-	TAILQ_FOREACH(uc, &ch->contexts, link)
-	{
+	TAILQ_FOREACH (uc, &ch->contexts, link) {
 		const struct ff_handle_table *t = &uc->tables[w->type];
 
 		for (i = 0; i < t->size; i++) {

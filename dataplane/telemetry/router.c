@@ -109,8 +109,7 @@ process_record(struct ff_channel *ch, void *arg)
 
 	if (!tel_page_wants(p, ch->container) || !tel_page_next(p))
 		return;
-	TAILQ_FOREACH(uc, &ch->contexts, link)
-	{
+	TAILQ_FOREACH (uc, &ch->contexts, link) {
 		contexts++;
 		for (i = 0; i < FF_OBJ_MAX; i++)
 			objects[i] += uc->tables[i].used;

@@ -145,7 +145,7 @@ int
 ff_umem_copy_init(void)
 {
 	/* SA_NODEFER: siglongjmp() leaves the mask alone. */
-	struct sigaction act = { .sa_sigaction = sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER }, old;
+	struct sigaction act = {.sa_sigaction = sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER}, old;
 
 	copy_cpu_init();
 	if (sigaction(SIGBUS, &act, &old) < 0)

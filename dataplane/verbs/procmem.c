@@ -21,7 +21,7 @@
 #include "procmem.h"
 #include "umem.h"
 
-#define RING 1024u
+#define RING	     1024u
 #define STOP_WAIT_MS 50
 
 /* A slot is free for position pos when seq == pos, full when seq == pos + 1. */
@@ -31,15 +31,15 @@ struct slot {
 };
 
 struct ff_procmem {
-	struct ff_container *c;    /* NULL once stopped. Under take_lock */
+	struct ff_container *c; /* NULL once stopped. Under take_lock */
 	pthread_t thread;
-	int wake;                  /* eventfd */
-	_Atomic uint32_t refs;     /* the container and the thread */
-	_Atomic bool stop;         /* writer: control */
+	int wake;	       /* eventfd */
+	_Atomic uint32_t refs; /* the container and the thread */
+	_Atomic bool stop;     /* writer: control */
 	/* Writer: copier; producers read it after a full fence, the copier reads the ring. */
 	_Atomic bool asleep;
-	_Atomic uint32_t tail;     /* writers: producers */
-	uint32_t head;             /* under take_lock */
+	_Atomic uint32_t tail;	   /* writers: producers */
+	uint32_t head;		   /* under take_lock */
 	pthread_mutex_t take_lock; /* copier and control; workers never take it */
 	struct slot slots[RING];
 };
@@ -109,7 +109,7 @@ queue_empty(struct ff_procmem *p)
 static bool
 proc_alive(const struct ff_proc *proc)
 {
-	struct pollfd pfd = { .fd = proc->pidfd, .events = POLLIN };
+	struct pollfd pfd = {.fd = proc->pidfd, .events = POLLIN};
 
 	return poll(&pfd, 1, 0) == 0;
 }
@@ -123,12 +123,12 @@ transfer(const struct ff_proc *proc, bool write_it, uint64_t va, void *buf, size
 	ssize_t n;
 
 	while (done < len) {
-		local = (struct iovec){ (uint8_t *)buf + done, len - done };
-		remote = (struct iovec){ (void *)(uintptr_t)(va + done), len - done };
+		local = (struct iovec){(uint8_t *)buf + done, len - done};
+		remote = (struct iovec){(void *)(uintptr_t)(va + done), len - done};
 		if (!proc_alive(proc))
 			return -ESRCH;
-		n = write_it ? process_vm_writev(proc->pid, &local, 1, &remote, 1, 0) :
-			       process_vm_readv(proc->pid, &local, 1, &remote, 1, 0);
+		n = write_it ? process_vm_writev(proc->pid, &local, 1, &remote, 1, 0)
+			     : process_vm_readv(proc->pid, &local, 1, &remote, 1, 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -182,7 +182,7 @@ job_run(struct ff_procmem_job *job)
 static void
 job_reply(struct ff_procmem_job *job, int status)
 {
-	const struct timespec pause = { .tv_nsec = 50000 };
+	const struct timespec pause = {.tv_nsec = 50000};
 	unsigned tries = 0;
 
 	job->status = status;
@@ -226,8 +226,8 @@ copier_sleep(struct ff_procmem *p)
 
 	atomic_store_explicit(&p->asleep, true, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (queue_empty(p) && !atomic_load(&p->stop) &&
-	    read(p->wake, &count, sizeof(count)) < 0 && errno != EINTR)
+	if (queue_empty(p) && !atomic_load(&p->stop) && read(p->wake, &count, sizeof(count)) < 0 &&
+	    errno != EINTR)
 		sched_yield();
 	atomic_store_explicit(&p->asleep, false, memory_order_relaxed);
 }

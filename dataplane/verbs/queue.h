@@ -15,15 +15,15 @@
 
 struct ff_queue {
 	struct rxe_queue_buf *buf; /* shared with the container */
-	uint8_t *data;             /* = buf->data */
-	uint32_t mask;             /* elements - 1 */
+	uint8_t *data;		   /* = buf->data */
+	uint32_t mask;		   /* elements - 1 */
 	uint32_t log2_elem;
 	/* Ours: consumer index of SQ, RQ, SRQ; producer index of CQ. Owner worker. */
 	uint32_t index;
 	/* SQ only: next WQE to start; index follows when its completion is due. Owner worker. */
 	uint32_t next;
-	size_t size;               /* bytes of mapping, page-aligned */
-	int memfd;                 /* sealed: SHRINK, GROW, SEAL. -1 once it went to the process */
+	size_t size; /* bytes of mapping, page-aligned */
+	int memfd;   /* sealed: SHRINK, GROW, SEAL. -1 once it went to the process */
 	uint64_t mmap_off;
 };
 

@@ -110,10 +110,10 @@ dev_known(const struct ff_vma *v)
 /* ---- runs: adjacent mappings of one file, or of no file that can be mapped ---- */
 
 struct run {
-	uint64_t start, end;         /* in the process; start == end: no run */
-	bool file;                   /* a mapping of a file on a known mount */
-	struct ff_vma vma;           /* the first one of the run */
-	uint64_t offset;             /* of start in the file */
+	uint64_t start, end; /* in the process; start == end: no run */
+	bool file;	     /* a mapping of a file on a known mount */
+	struct ff_vma vma;   /* the first one of the run */
+	uint64_t offset;     /* of start in the file */
 };
 
 struct resolver {
@@ -168,9 +168,9 @@ seg_add(struct resolver *r, const struct run *run, uint8_t *ptr)
 		.writable = ptr && run->vma.w,
 	};
 	ff_container_count(r->c,
-			   !ptr ? FF_CC_MR_PROCESS_VM :
-			   run->vma.name == FF_VMA_CONVERTED ? FF_CC_MR_CONVERTED :
-							       FF_CC_MR_SHARED,
+			   !ptr				       ? FF_CC_MR_PROCESS_VM
+			   : run->vma.name == FF_VMA_CONVERTED ? FF_CC_MR_CONVERTED
+							       : FF_CC_MR_SHARED,
 			   1);
 	return 0;
 }
@@ -274,7 +274,11 @@ run_take(struct resolver *r, const struct ff_vma *v, uint64_t start, uint64_t en
 	if (rc)
 		return rc;
 	*run = (struct run){
-		.start = start, .end = end, .file = file, .vma = *v, .offset = offset,
+		.start = start,
+		.end = end,
+		.file = file,
+		.vma = *v,
+		.offset = offset,
 	};
 	return 0;
 }
@@ -285,7 +289,7 @@ run_take(struct resolver *r, const struct ff_vma *v, uint64_t start, uint64_t en
 static bool
 proc_alive(const struct ff_proc *proc)
 {
-	struct pollfd p = { .fd = proc->pidfd, .events = POLLIN };
+	struct pollfd p = {.fd = proc->pidfd, .events = POLLIN};
 
 	return poll(&p, 1, 0) == 0;
 }
@@ -335,11 +339,11 @@ int
 ff_umem_get(struct ff_umem *m, struct ff_container *c, struct ff_proc *proc, uint64_t va,
 	    uint64_t length, bool need_write)
 {
-	struct resolver r = { .m = m, .c = c };
+	struct resolver r = {.m = m, .c = c};
 	struct ff_maps maps;
 	int rc;
 
-	*m = (struct ff_umem){ .va = va, .length = length };
+	*m = (struct ff_umem){.va = va, .length = length};
 	if (length > UINT64_MAX - va)
 		return -EINVAL;
 	m->proc = ff_proc_ref(proc);
@@ -379,7 +383,7 @@ ff_umem_put(struct ff_umem *m)
 	free(m->segs);
 	if (m->proc)
 		ff_proc_unref(m->proc);
-	*m = (struct ff_umem){ 0 };
+	*m = (struct ff_umem){0};
 }
 
 const struct ff_umem_seg *

@@ -17,8 +17,8 @@
 #include "../nic/nic.h"
 #include "verbs.h"
 
-#define VERBS_PAGE 4096u
-#define VERBS_NUM_COMP_VECTORS 1u
+#define VERBS_PAGE		4096u
+#define VERBS_NUM_COMP_VECTORS	1u
 #define VERBS_COMP_CHANNELS_MAX 4096u /* per ucontext, of which the program holds the read end */
 
 /* A command being executed (uverbs.c). in and drv_in are the router's private copy. */
@@ -28,7 +28,7 @@ struct verbs_cmd {
 	uint32_t in_len;
 	const uint8_t *drv_in; /* the provider's part */
 	uint32_t drv_in_len;
-	uint8_t *out;          /* core response; zeroed */
+	uint8_t *out; /* core response; zeroed */
 	uint32_t out_cap;
 	uint8_t *drv_out;
 	uint32_t drv_out_cap, drv_out_len;
@@ -143,7 +143,7 @@ int ah_policy_check(struct ff_container *c, const uint8_t dgid[16]);
 
 /* ---- mcast.c ---- */
 void mcast_forget(struct ff_qp *qp); /* leaves all groups */
-void mcast_reap(void);               /* after ff_workers_synchronize() */
+void mcast_reap(void);		     /* after ff_workers_synchronize() */
 
 /* ---- handlers: 0 or -errno ---- */
 typedef int verbs_handler(struct verbs_cmd *cmd);

@@ -21,22 +21,22 @@
  *   sys/          what /sys shows of the RDMA device: class/infiniband, class/infiniband_verbs
  *   lib/libfreeflow.so
  */
-#define FF_MOUNT "/freeflow"
+#define FF_MOUNT       "/freeflow"
 #define FF_ROUTER_SOCK "router.sock"
-#define FF_MEMIF_SOCK "memif.sock"
-#define FF_SYSFS_DIR "sys"
+#define FF_MEMIF_SOCK  "memif.sock"
+#define FF_SYSFS_DIR   "sys"
 
 /* The emulated device. The name selects rdma-core's rxe provider ("rxe" prefix). */
-#define FF_IBDEV_NAME "rxe0"
-#define FF_UVERBS_NAME "uverbs0"
-#define FF_UVERBS_PATH "/dev/infiniband/" FF_UVERBS_NAME
-#define FF_UVERBS_MAJOR 231u /* IB_UVERBS_MAJOR, drivers/infiniband/core/uverbs_main.c */
-#define FF_UVERBS_MINOR 192u /* IB_UVERBS_BASE_MINOR */
-#define FF_UVERBS_ABI 2u     /* RXE_UVERBS_ABI_VERSION, of this provider */
-#define FF_VENDOR_ID 0x00ff1f1fu /* not zero: programs special-case rxe's zero */
+#define FF_IBDEV_NAME	"rxe0"
+#define FF_UVERBS_NAME	"uverbs0"
+#define FF_UVERBS_PATH	"/dev/infiniband/" FF_UVERBS_NAME
+#define FF_UVERBS_MAJOR 231u	    /* IB_UVERBS_MAJOR, drivers/infiniband/core/uverbs_main.c */
+#define FF_UVERBS_MINOR 192u	    /* IB_UVERBS_BASE_MINOR */
+#define FF_UVERBS_ABI	2u	    /* RXE_UVERBS_ABI_VERSION, of this provider */
+#define FF_VENDOR_ID	0x00ff1f1fu /* not zero: programs special-case rxe's zero */
 
 /* One SEQPACKET message, header included. Longer ones are refused with EMSGSIZE. */
-#define FF_MSG_MAX 16384u
+#define FF_MSG_MAX     16384u
 #define FF_MSG_FDS_MAX 4u
 
 /*
@@ -64,10 +64,10 @@ enum ff_msg_type {
 };
 
 struct ff_msg_hdr {
-	uint32_t type;   /* enum ff_msg_type */
-	uint32_t seq;    /* chosen by the requester */
-	int32_t status;  /* replies only */
-	uint32_t len;    /* bytes that follow this header in the message */
+	uint32_t type;	/* enum ff_msg_type */
+	uint32_t seq;	/* chosen by the requester */
+	int32_t status; /* replies only */
+	uint32_t len;	/* bytes that follow this header in the message */
 };
 static_assert(sizeof(struct ff_msg_hdr) == 16, "ABI");
 
@@ -75,7 +75,7 @@ static_assert(sizeof(struct ff_msg_hdr) == 16, "ABI");
 
 struct ff_msg_attach {
 	uint32_t abi_version; /* FF_ABI_VERSION; else EPROTONOSUPPORT */
-	uint32_t flags;       /* 0 */
+	uint32_t flags;	      /* 0 */
 };
 static_assert(sizeof(struct ff_msg_attach) == 8, "ABI");
 
@@ -87,7 +87,7 @@ struct ff_msg_attach_reply {
 	 * struct ff_msg_context. From the router's CSPRNG.
 	 */
 	uint8_t token[FF_TOKEN_LEN];
-	uint32_t num_rings;      /* shim-to-router memif rings that the router wants at most */
+	uint32_t num_rings; /* shim-to-router memif rings that the router wants at most */
 	uint32_t log2_ring_size;
 };
 static_assert(sizeof(struct ff_msg_attach_reply) == 32, "ABI");
@@ -128,11 +128,11 @@ enum ff_queue_role {
 };
 
 struct ff_fd_desc {
-	uint32_t kind;      /* enum ff_fd_kind */
+	uint32_t kind;	    /* enum ff_fd_kind */
 	uint32_t patch_off; /* FF_FD_PATCH */
 	uint64_t mmap_off;  /* FF_FD_QUEUE: page-aligned, unique in the ucontext's life */
-	uint64_t size;      /* FF_FD_QUEUE: bytes, page-aligned */
-	uint32_t role;      /* FF_FD_QUEUE: enum ff_queue_role */
+	uint64_t size;	    /* FF_FD_QUEUE: bytes, page-aligned */
+	uint32_t role;	    /* FF_FD_QUEUE: enum ff_queue_role */
 	uint32_t handle;    /* FF_FD_QUEUE: of the object; FF_FD_PATCH: comp channel's, else 0 */
 	uint32_t qpn;
 	uint32_t reserved;

@@ -23,7 +23,7 @@
  * doorbell may be left out. Shim: producer_index is published, full fence, load. Router: store
  * FF_SQ_IDLE, full fence, load producer_index once more; not empty: stay active.
  */
-#define FF_SQ_IDLE 0u
+#define FF_SQ_IDLE   0u
 #define FF_SQ_POLLED 1u
 
 /*
@@ -31,12 +31,12 @@
  * full fence; the program polls after that, as verbs ask of it. Router: producer_index is
  * published, full fence, exchange with FF_CQ_DISARMED.
  */
-#define FF_CQ_DISARMED 0u
+#define FF_CQ_DISARMED	    0u
 #define FF_CQ_ARM_SOLICITED 1u
-#define FF_CQ_ARM_NEXT 2u
+#define FF_CQ_ARM_NEXT	    2u
 
 /* Byte offset in the queue of the word above. */
-#define FF_QUEUE_ANNEX_OFF (offsetof(struct rxe_queue_buf, pad_3))
+#define FF_QUEUE_ANNEX_OFF  (offsetof(struct rxe_queue_buf, pad_3))
 #define FF_QUEUE_ANNEX(buf) (&(buf)->pad_3[0])
 
 static_assert(sizeof(struct rxe_queue_buf) == 384, "rxe ABI");

@@ -26,7 +26,7 @@ lines(const uint8_t *data, size_t size)
 static void
 file(const uint8_t *data, size_t size)
 {
-	struct ff_maps m = { .fd = memfd_create("maps", MFD_CLOEXEC), .text = true };
+	struct ff_maps m = {.fd = memfd_create("maps", MFD_CLOEXEC), .text = true};
 	uint64_t at = 0;
 	struct ff_vma v;
 

@@ -24,7 +24,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-#define CLIENTS 4u
+#define CLIENTS	  4u
 #define STEPS_MAX 64u
 
 /* TOKEN: that of the container's first channel goes to where CONTEXT has it. */
@@ -142,14 +142,14 @@ pump_once(void)
 	unsigned n = 0;
 	bool any = false;
 
-	TAILQ_FOREACH(cn, &container_priv(container)->conns, link) {
+	TAILQ_FOREACH (cn, &container_priv(container)->conns, link) {
 		p[n] = (struct pollfd){.fd = cn->fd, .events = POLLIN};
 		at[n++] = cn;
 	}
 	if (poll(p, n, 0) <= 0)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
-		TAILQ_FOREACH(cn, &container_priv(container)->conns, link) {
+		TAILQ_FOREACH (cn, &container_priv(container)->conns, link) {
 			if (cn == at[i] && cn->fd == p[i].fd && p[i].revents)
 				break;
 		}

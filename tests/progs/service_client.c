@@ -193,8 +193,8 @@ mrs_make(struct ibv_pd *pd, unsigned n, size_t len, struct ibv_mr **mrs)
 	unsigned made = 0;
 
 	while (made < n) {
-		void *at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-				0);
+		void *at =
+			mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (at == MAP_FAILED ||
 		    !(mrs[made] = ibv_reg_mr(pd, at, len, IBV_ACCESS_LOCAL_WRITE)))

@@ -55,7 +55,7 @@ def units(report, label, build, jobs):
             env = {**os.environ, **SANITIZER_ENV, **test["env"]}
             timeout = max(test["timeout"], _UNIT_TIMEOUT)
             tests.append((test["is_parallel"], (name, test["cmd"], timeout, env,
-                                                test["workdir"])))
+                                                test["workdir"] or build)))
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     try:
         futures = [pool.submit(run_one, report, *args) for parallel, args in tests if parallel]
@@ -129,20 +129,23 @@ def lab_scripts(report, label, source, build, long):
             report.fail(prefix, "it has reported no result", "\n".join(rest))
 
 
-def fuzz(report, source, build, seconds):
-    """Each libFuzzer target for that long; the input that makes one fail is kept."""
+def fuzz_targets(build):
+    """Name and path of each libFuzzer program of a configured build directory."""
     done = subprocess.run(["meson", "introspect", "--targets", build], text=True,
                           capture_output=True, check=True)
-    for target in json.loads(done.stdout):
-        path = target["filename"][0]
-        if target["type"] != "executable" or "/tests/fuzz/" not in path:
-            continue
-        name = f"fuzz/{target['name']}"
+    return [(target["name"], target["filename"][0]) for target in json.loads(done.stdout)
+            if target["type"] == "executable" and "/tests/fuzz/" in target["filename"][0]]
+
+
+def fuzz(report, source, build, seconds):
+    """Each libFuzzer target for that long; the input that makes one fail is kept."""
+    for target, path in fuzz_targets(build):
+        name = f"fuzz/{target}"
         if not report.wants(name):
             continue
         work = tempfile.mkdtemp(prefix="ff-fuzz-")
         corpus = [work]
-        seeds = os.path.join(source, "tests", "fuzz", "corpus", target["name"])
+        seeds = os.path.join(source, "tests", "fuzz", "corpus", target)
         if os.path.isdir(seeds):
             corpus.append(seeds)
         argv = [path, f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=4096",

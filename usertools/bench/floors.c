@@ -23,11 +23,11 @@
 #include <emmintrin.h>
 #endif
 
-#define LINE 64
-#define BATCHES 21
-#define LINE_TURNS 20000
-#define WAKE_TURNS 2000
-#define COPY_NS 20000000ull
+#define LINE	      64
+#define BATCHES	      21
+#define LINE_TURNS    20000
+#define WAKE_TURNS    2000
+#define COPY_NS	      20000000ull
 /* As freeflowd's workers by default. */
 #define WAKE_PRIORITY 10
 

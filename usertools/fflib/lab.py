@@ -240,10 +240,10 @@ class Lab:
             state = self.state or {"hosts": [], "containers": []}
             namespaces = self._namespaces()
             # Containers first: a router must never be seen to lose a live peer to our clean-up.
-            self._kill_all(state, {i for p, i in namespaces.items()
-                                   if not os.path.basename(p).startswith("host")})
-            faults = [fault for host in state["hosts"] for fault in router.stop(host)]
-            self._kill_all(state, set(namespaces.values()))
+            faults = self._kill_all(state, {i for p, i in namespaces.items()
+                                            if not os.path.basename(p).startswith("host")})
+            faults += [fault for host in state["hosts"] for fault in router.stop(host)]
+            faults += self._kill_all(state, set(namespaces.values()))
             for path in namespaces:
                 net.netns_drop(path)
             shutil.rmtree(self.dir)
@@ -260,7 +260,10 @@ class Lab:
         return {path: net.netns_inode(path) for path in paths}
 
     def _kill_all(self, state, inodes):
-        """Every first process of a container, and every process in one of the namespaces."""
+        """
+        Every first process of a container, and every process in one of the namespaces. Returns
+        what went wrong.
+        """
         inodes.discard(None)
         targets = [e["pid"] for e in state["containers"]
                    if e["pid"] and sysns.start_time(e["pid"]) == e["start"]]
@@ -268,18 +271,23 @@ class Lab:
             with contextlib.suppress(OSError):
                 if os.stat(f"/proc/{pid}/ns/net").st_ino in inodes:
                     targets.append(int(pid))
-        kill_and_wait(set(targets) - {os.getpid()}, _KILL_WAIT)
+        late = _kill_and_wait(set(targets) - {os.getpid()})
+        return [f"processes {late} do not end"] if late else []
 
 
-def kill_and_wait(pids, seconds):
-    """SIGKILL; returns when they have ended, which a pidfd tells for processes not our own."""
-    fds = []
+def _kill_and_wait(pids):
+    """
+    SIGKILL, and waits for the ends, which a pidfd tells for processes not our own. Returns the
+    ids of those that did not end.
+    """
+    late = []
+    fds = {}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            fds.append(os.pidfd_open(pid))
-            signal.pidfd_send_signal(fds[-1], signal.SIGKILL)
-    late = [fd for fd in fds if not router.wait_end(fd, seconds)]
-    for fd in fds:
+            fds[pid] = os.pidfd_open(pid)
+            signal.pidfd_send_signal(fds[pid], signal.SIGKILL)
+    for pid, fd in fds.items():
+        if not router.wait_end(fd, _KILL_WAIT):
+            late.append(pid)
         os.close(fd)
-    if late:
-        raise LabError(f"{len(late)} processes of the lab do not end")
+    return late

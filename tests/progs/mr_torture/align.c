@@ -13,7 +13,7 @@ static const char *
 one_buffer(size_t align, size_t len)
 {
 	uint8_t *block = malloc(len + 3 * EDGE), *buf;
-	struct mt_neighbour n = { 0 };
+	struct mt_neighbour n = {0};
 	const char *result;
 	struct ibv_mr *mr;
 
@@ -37,7 +37,7 @@ one_buffer(size_t align, size_t len)
 static const char *
 case_alignments(void)
 {
-	static const size_t lens[] = { 1, 2, 3, 7, 8, 13, 64, 100, 4000, 4096, 9001 };
+	static const size_t lens[] = {1, 2, 3, 7, 8, 13, 64, 100, 4000, 4096, 9001};
 	size_t align, i;
 
 	for (align = 0; align < EDGE; align++)
@@ -49,7 +49,7 @@ case_alignments(void)
 static const char *
 case_large_unaligned(void)
 {
-	static const size_t lens[] = { 65536 + 1, 300000, 3 * MB + 77 };
+	static const size_t lens[] = {65536 + 1, 300000, 3 * MB + 77};
 	size_t i;
 
 	for (i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
@@ -67,7 +67,8 @@ case_atomics(void)
 	uint8_t *block = calloc(1, 4096);
 	struct ibv_mr *mr = ibv_reg_mr(mt.pd, block + 3, 2000, MT_ALL);
 	struct mt_neighbour n = {
-		.bytes = { block, block + 2003 }, .len = { 3, 2000 },
+		.bytes = {block, block + 2003},
+		.len = {3, 2000},
 	};
 	const char *result = NULL;
 	uint64_t *word = (uint64_t *)(block + 64), old, want = 5;
@@ -127,9 +128,8 @@ case_overlapping(void)
 		mt_fill(mt.src, 500, k);
 		MT_CHECK(mt_rdma(IBV_WR_RDMA_WRITE, mt.src, mt.src_mr->lkey, block + 900000,
 				 mr[i]->rkey, 500) == 0);
-		MT_CHECK(mt_rdma(IBV_WR_RDMA_READ, mt.src + MB / 2, mt.src_mr->lkey,
-				 block + 900000, mr[(i + 1) % 40] ? mr[(i + 1) % 40]->rkey :
-								     mr[i]->rkey,
+		MT_CHECK(mt_rdma(IBV_WR_RDMA_READ, mt.src + MB / 2, mt.src_mr->lkey, block + 900000,
+				 mr[(i + 1) % 40] ? mr[(i + 1) % 40]->rkey : mr[i]->rkey,
 				 500) == 0);
 		MT_CHECK(mt_verify(mt.src + MB / 2, 500, k) == 500);
 		MT_CHECK(ibv_dereg_mr(mr[i]) == 0);
@@ -185,7 +185,8 @@ churn_main(void *arg)
 	unsigned i;
 
 	for (i = 0; !atomic_load(&churn_stop); i++) {
-		mr = ibv_reg_mr(mt.pd, churn_block + (off + i * 777) % MB, 5000 + i % 90000, MT_ALL);
+		mr = ibv_reg_mr(mt.pd, churn_block + (off + i * 777) % MB, 5000 + i % 90000,
+				MT_ALL);
 		if (!mr || ibv_dereg_mr(mr))
 			return (void *)1;
 	}
@@ -221,11 +222,11 @@ case_churn(void)
 }
 
 const struct mt_case mt_align_cases[] = {
-	{ "alignments", case_alignments },
-	{ "large-unaligned", case_large_unaligned },
-	{ "atomics", case_atomics },
-	{ "overlapping", case_overlapping },
-	{ "many-small", case_many_small },
-	{ "churn", case_churn },
-	{ NULL, NULL },
+	{"alignments", case_alignments},
+	{"large-unaligned", case_large_unaligned},
+	{"atomics", case_atomics},
+	{"overlapping", case_overlapping},
+	{"many-small", case_many_small},
+	{"churn", case_churn},
+	{NULL, NULL},
 };

@@ -12,7 +12,7 @@
 #include "mt.h"
 
 #define LEN (40 * PAGE)
-#define RW (PROT_READ | PROT_WRITE)
+#define RW  (PROT_READ | PROT_WRITE)
 
 /* Unaligned, and once again after another registration of it has gone. */
 static const char *
@@ -64,7 +64,7 @@ case_thread_stack(void)
 static const char *
 case_data(void)
 {
-	static uint8_t data[LEN] = { 1 };
+	static uint8_t data[LEN] = {1};
 
 	return use(data, sizeof(data));
 }
@@ -96,8 +96,7 @@ use_file(int fd, int flags, size_t len)
 		return mt_why("mmap: %s", strerror(errno));
 	}
 	result = use(p, len);
-	if (!result && (flags & MAP_SHARED) &&
-	    (pread(fd, &back, 1, 77) != 1 || back != p[77]))
+	if (!result && (flags & MAP_SHARED) && (pread(fd, &back, 1, 77) != 1 || back != p[77]))
 		result = mt_why("the file has not what the mapping shows");
 	munmap(p, len);
 	close(fd);
@@ -174,8 +173,8 @@ case_memfd(void)
 static const char *
 case_hugetlb(void)
 {
-	int flags[] = { MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
-			MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB };
+	int flags[] = {MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB};
 	int fd = memfd_create("mr_torture", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
 	const char *result = NULL;
 	uint8_t *p;
@@ -267,18 +266,18 @@ case_more_than_4g(void)
 }
 
 const struct mt_case mt_kind_cases[] = {
-	{ "stack", case_stack },
-	{ "thread-stack", case_thread_stack },
-	{ "data", case_data },
-	{ "bss", case_bss },
-	{ "file", case_file },
-	{ "shm", case_shm },
-	{ "sysv-shm", case_sysv_shm },
-	{ "shared-anonymous", case_shared_anonymous },
-	{ "memfd", case_memfd },
-	{ "hugetlb", case_hugetlb },
-	{ "thp", case_thp },
-	{ "mixed", case_mixed },
-	{ "more-than-4-gib", case_more_than_4g },
-	{ NULL, NULL },
+	{"stack", case_stack},
+	{"thread-stack", case_thread_stack},
+	{"data", case_data},
+	{"bss", case_bss},
+	{"file", case_file},
+	{"shm", case_shm},
+	{"sysv-shm", case_sysv_shm},
+	{"shared-anonymous", case_shared_anonymous},
+	{"memfd", case_memfd},
+	{"hugetlb", case_hugetlb},
+	{"thp", case_thp},
+	{"mixed", case_mixed},
+	{"more-than-4-gib", case_more_than_4g},
+	{NULL, NULL},
 };

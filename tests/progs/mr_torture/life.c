@@ -39,7 +39,7 @@ fork_safe(void)
 static int
 heap_use(unsigned rounds)
 {
-	void *slot[32] = { 0 };
+	void *slot[32] = {0};
 	unsigned i, k;
 	uint8_t *p;
 
@@ -382,13 +382,13 @@ case_quota(void)
 }
 
 const struct mt_case mt_life_cases[] = {
-	{ "fork", case_fork },
-	{ "fork-threads", case_fork_threads },
-	{ "dontneed", case_dontneed },
-	{ "munmap", case_munmap },
-	{ "mremap", case_mremap },
-	{ "realloc", case_realloc },
-	{ "refused", case_refused },
-	{ "quota", case_quota },
-	{ NULL, NULL },
+	{"fork", case_fork},
+	{"fork-threads", case_fork_threads},
+	{"dontneed", case_dontneed},
+	{"munmap", case_munmap},
+	{"mremap", case_mremap},
+	{"realloc", case_realloc},
+	{"refused", case_refused},
+	{"quota", case_quota},
+	{NULL, NULL},
 };

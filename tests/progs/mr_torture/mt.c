@@ -11,7 +11,7 @@
 #include "mt.h"
 
 #define SRC_LEN MB
-#define WAIT_S 30
+#define WAIT_S	30
 
 struct mt mt;
 static char why[512];
@@ -77,10 +77,12 @@ int
 mt_rdma(enum ibv_wr_opcode op, void *local, uint32_t lkey, const void *remote, uint32_t rkey,
 	uint32_t len)
 {
-	struct ibv_sge sge = { (uintptr_t)local, len, lkey };
+	struct ibv_sge sge = {(uintptr_t)local, len, lkey};
 	struct ibv_send_wr wr = {
-		.opcode = op, .sg_list = &sge, .num_sge = 1,
-		.wr.rdma = { .remote_addr = (uintptr_t)remote, .rkey = rkey },
+		.opcode = op,
+		.sg_list = &sge,
+		.num_sge = 1,
+		.wr.rdma = {.remote_addr = (uintptr_t)remote, .rkey = rkey},
 	};
 
 	return post(&wr);
@@ -90,11 +92,15 @@ int
 mt_atomic(enum ibv_wr_opcode op, void *result, uint32_t lkey, const void *remote, uint32_t rkey,
 	  uint64_t compare_add, uint64_t swap)
 {
-	struct ibv_sge sge = { (uintptr_t)result, 8, lkey };
+	struct ibv_sge sge = {(uintptr_t)result, 8, lkey};
 	struct ibv_send_wr wr = {
-		.opcode = op, .sg_list = &sge, .num_sge = 1,
-		.wr.atomic = { .remote_addr = (uintptr_t)remote, .rkey = rkey,
-			       .compare_add = compare_add, .swap = swap },
+		.opcode = op,
+		.sg_list = &sge,
+		.num_sge = 1,
+		.wr.atomic = {.remote_addr = (uintptr_t)remote,
+			      .rkey = rkey,
+			      .compare_add = compare_add,
+			      .swap = swap},
 	};
 
 	return post(&wr);
@@ -103,9 +109,9 @@ mt_atomic(enum ibv_wr_opcode op, void *result, uint32_t lkey, const void *remote
 int
 mt_send(const void *from, uint32_t lkey, void *to, uint32_t to_lkey, uint32_t len)
 {
-	struct ibv_sge in = { (uintptr_t)to, len, to_lkey }, out = { (uintptr_t)from, len, lkey };
-	struct ibv_send_wr wr = { .opcode = IBV_WR_SEND, .sg_list = &out, .num_sge = 1 };
-	struct ibv_recv_wr recv = { .sg_list = &in, .num_sge = 1 }, *bad;
+	struct ibv_sge in = {(uintptr_t)to, len, to_lkey}, out = {(uintptr_t)from, len, lkey};
+	struct ibv_send_wr wr = {.opcode = IBV_WR_SEND, .sg_list = &out, .num_sge = 1};
+	struct ibv_recv_wr recv = {.sg_list = &in, .num_sge = 1}, *bad;
 	int status, received;
 
 	if (ibv_post_recv(mt.qp[1], &recv, &bad))
@@ -233,29 +239,36 @@ static int
 qp_make(int i)
 {
 	struct ibv_qp_init_attr init = {
-		.qp_type = IBV_QPT_RC, .send_cq = mt.cq[i], .recv_cq = mt.cq[i],
-		.cap = { .max_send_wr = 16, .max_recv_wr = 16, .max_send_sge = 4,
-			 .max_recv_sge = 4 },
+		.qp_type = IBV_QPT_RC,
+		.send_cq = mt.cq[i],
+		.recv_cq = mt.cq[i],
+		.cap = {.max_send_wr = 16, .max_recv_wr = 16, .max_send_sge = 4, .max_recv_sge = 4},
 	};
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_INIT, .port_num = 1, .qp_access_flags = MT_ALL,
+		.qp_state = IBV_QPS_INIT,
+		.port_num = 1,
+		.qp_access_flags = MT_ALL,
 	};
 
 	mt.qp[i] = ibv_create_qp(mt.pd, &init);
 	if (!mt.qp[i])
 		return -errno;
-	return -ibv_modify_qp(mt.qp[i], &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT |
-						       IBV_QP_ACCESS_FLAGS);
+	return -ibv_modify_qp(mt.qp[i], &attr,
+			      IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 }
 
 static int
 qp_connect(int i)
 {
 	struct ibv_qp_attr attr = {
-		.qp_state = IBV_QPS_RTR, .path_mtu = IBV_MTU_1024,
-		.dest_qp_num = mt.qp[!i]->qp_num, .max_dest_rd_atomic = 4, .min_rnr_timer = 5,
-		.ah_attr = { .is_global = 1, .port_num = 1,
-			     .grh = { .dgid = mt.gid, .hop_limit = 64 } },
+		.qp_state = IBV_QPS_RTR,
+		.path_mtu = IBV_MTU_1024,
+		.dest_qp_num = mt.qp[!i]->qp_num,
+		.max_dest_rd_atomic = 4,
+		.min_rnr_timer = 5,
+		.ah_attr = {.is_global = 1,
+			    .port_num = 1,
+			    .grh = {.dgid = mt.gid, .hop_limit = 64}},
 	};
 	int rc;
 
@@ -266,12 +279,15 @@ qp_connect(int i)
 	if (rc)
 		return -rc;
 	attr = (struct ibv_qp_attr){
-		.qp_state = IBV_QPS_RTS, .timeout = 14, .retry_cnt = 7, .rnr_retry = 7,
+		.qp_state = IBV_QPS_RTS,
+		.timeout = 14,
+		.retry_cnt = 7,
+		.rnr_retry = 7,
 		.max_rd_atomic = 4,
 	};
 	return -ibv_modify_qp(mt.qp[i], &attr,
-			      IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-				      IBV_QP_RNR_RETRY | IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
+			      IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+				      IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
 }
 
 int

@@ -18,9 +18,21 @@ test_parse(void)
 {
 	static const uint8_t mapped[16] = {[10] = 0xff, 0xff, 10, 32, 0, 2};
 	static const char *const bad[] = {
-		"",	  "10.32.0",   "10.32.0.2 ",	  "0.0.0.0",   "0.1.2.3",     "127.0.0.1",
-		"::",	  "::1",       "224.0.0.1",	  "ff02::1",   "255.255.255.255",
-		"nobody", "10.32.0.2/24", "::ffff:127.0.0.1", "fe80::1%lo",
+		"",
+		"10.32.0",
+		"10.32.0.2 ",
+		"0.0.0.0",
+		"0.1.2.3",
+		"127.0.0.1",
+		"::",
+		"::1",
+		"224.0.0.1",
+		"ff02::1",
+		"255.255.255.255",
+		"nobody",
+		"10.32.0.2/24",
+		"::ffff:127.0.0.1",
+		"fe80::1%lo",
 	};
 	struct addr a = parsed("10.32.0.2");
 
@@ -171,8 +183,8 @@ int
 main(void)
 {
 	static const struct harness_test tests[] = {
-		{"text", test_parse},	       {"preference", test_order},
-		{"stable slots", test_slots},  {"more addresses than slots", test_slots_full},
+		{"text", test_parse},	      {"preference", test_order},
+		{"stable slots", test_slots}, {"more addresses than slots", test_slots_full},
 		{"conflict", test_conflict},
 	};
 

@@ -42,11 +42,11 @@ ask(int fd, const char *req)
 }
 
 #define OK(fd, req) CU_ASSERT_STRING_EQUAL(ask(fd, req), "{\"ok\":true}")
-#define FAILS(fd, req, text)                                                                       \
-	do {                                                                                       \
-		const char *rep_ = ask(fd, req);                                                   \
-		CU_ASSERT_EQUAL(strncmp(rep_, "{\"ok\":false,", 12), 0);                           \
-		CU_ASSERT_PTR_NOT_NULL(strstr(rep_, text));                                        \
+#define FAILS(fd, req, text)                                             \
+	do {                                                             \
+		const char *rep_ = ask(fd, req);                         \
+		CU_ASSERT_EQUAL(strncmp(rep_, "{\"ok\":false,", 12), 0); \
+		CU_ASSERT_PTR_NOT_NULL(strstr(rep_, text));              \
 	} while (0)
 
 #define C1 "{\"id\":\"c1\",\"tenant\":\"t\",\"addresses\":[\"10.32.0.1\"]}"
@@ -61,10 +61,14 @@ test_requests(void)
 	OK(fd, "{\"op\":\"container_add\",\"container\":" C1 "}");
 	CU_ASSERT_PTR_NOT_NULL(harness_container("c1"));
 	CU_ASSERT_EQUAL(access(harness_path("c1", "router.sock"), F_OK), 0);
-	FAILS(fd, "{\"op\":\"container_add\",\"container\":{\"id\":\"c1\",\"tenant\":\"t\","
-		  "\"addresses\":[\"10.32.0.9\"]}}", "other settings");
-	FAILS(fd, "{\"op\":\"container_add\",\"container\":{\"id\":\"c2\",\"tenant\":\"t\","
-		  "\"addresses\":[\"10.32.0.1\"]}}", "10.32.0.1");
+	FAILS(fd,
+	      "{\"op\":\"container_add\",\"container\":{\"id\":\"c1\",\"tenant\":\"t\","
+	      "\"addresses\":[\"10.32.0.9\"]}}",
+	      "other settings");
+	FAILS(fd,
+	      "{\"op\":\"container_add\",\"container\":{\"id\":\"c2\",\"tenant\":\"t\","
+	      "\"addresses\":[\"10.32.0.1\"]}}",
+	      "10.32.0.1");
 	OK(fd, "{\"op\":\"container_del\",\"id\":\"c1\"}");
 	CU_ASSERT_PTR_NULL(harness_container("c1"));
 	FAILS(fd, "{\"op\":\"container_del\",\"id\":\"c1\"}", "c1");
@@ -75,14 +79,21 @@ static void
 test_bad(void)
 {
 	static const char *const bad[] = {
-		"{}", "[]", "3", "nonsense", "{\"op\":7}", "{\"op\":\"fly\"}", "",
+		"{}",
+		"[]",
+		"3",
+		"nonsense",
+		"{\"op\":7}",
+		"{\"op\":\"fly\"}",
+		"",
 		"{\"op\":\"container_add\"}",
 		"{\"op\":\"container_add\",\"container\":[]}",
 		"{\"op\":\"container_add\",\"container\":{\"id\":\"../x\"}}",
 		"{\"op\":\"container_add\",\"container\":{\"id\":\"..\"}}",
 		"{\"op\":\"container_add\",\"container\":{\"id\":\"x\",\"nets\":1}}",
 		"{\"op\":\"container_add\",\"container\":{\"id\":\"x\",\"netns\":\"/nowhere\"}}",
-		"{\"op\":\"container_del\"}", "{\"op\":\"ping\",\"op\":\"ping\"}",
+		"{\"op\":\"container_del\"}",
+		"{\"op\":\"ping\",\"op\":\"ping\"}",
 	};
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -101,8 +101,8 @@ test_other_process(void)
 	CU_ASSERT_EQUAL(client_attach(a, &r), 0);
 	pid = fork();
 	if (!pid)
-		_exit(client_context(client_connect("c1", FF_ROUTER_SOCK), r.token) == -EPERM ? 0 :
-												1);
+		_exit(client_context(client_connect("c1", FF_ROUTER_SOCK), r.token) == -EPERM ? 0
+											      : 1);
 	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
 	CU_ASSERT_EQUAL(status, 0);
 	close(a);
@@ -240,7 +240,8 @@ test_silent(void)
 		close(fds[i]);
 	}
 	close(m);
-	CU_ASSERT_TRUE(harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 1)); /* being attached is enough */
+	CU_ASSERT_TRUE(
+		harness_wait_u64(&c1->used[FF_QUOTA_PROCESSES], 1)); /* being attached is enough */
 	close(attached);
 	expect_nothing_left();
 }

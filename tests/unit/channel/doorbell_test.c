@@ -59,7 +59,7 @@ proc_open(struct proc *p)
 	p->ring = ff_memif_ring_get(p->m, true, 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(p->ring);
 	harness_passes(1); /* the rings go to the worker before CONNECTED is answered to */
-	TAILQ_FOREACH(ch, &harness_container("c1")->channels, link) {
+	TAILQ_FOREACH (ch, &harness_container("c1")->channels, link) {
 		if (ch->id == p->rep.channel_id)
 			p->ch = ch;
 	}
@@ -73,8 +73,8 @@ proc_close(struct proc *p)
 
 	ff_memif_destroy(p->m);
 	close(p->attach);
-	CU_ASSERT_TRUE(harness_wait_u64(&harness_container("c1")->used[FF_QUOTA_PROCESSES],
-					procs - 1));
+	CU_ASSERT_TRUE(
+		harness_wait_u64(&harness_container("c1")->used[FF_QUOTA_PROCESSES], procs - 1));
 }
 
 static void
@@ -381,10 +381,14 @@ int
 main(void)
 {
 	static const struct harness_test tests[] = {
-		{"container", test_setup},     {"doorbell", test_doorbell},
-		{"bad doorbells", test_bad_doorbells}, {"broken ring", test_broken_ring},
-		{"cold", test_cold},	       {"sleep", test_sleep},
-		{"tokens", test_tokens},       {"memif ends", test_memif_ends},
+		{"container", test_setup},
+		{"doorbell", test_doorbell},
+		{"bad doorbells", test_bad_doorbells},
+		{"broken ring", test_broken_ring},
+		{"cold", test_cold},
+		{"sleep", test_sleep},
+		{"tokens", test_tokens},
+		{"memif ends", test_memif_ends},
 	};
 
 	return harness_main("doorbell", tests, sizeof(tests) / sizeof(tests[0]));

@@ -55,8 +55,8 @@ void attach_setup(void);
 void expect_nothing_left(void);
 /* Exactly one channel more was detached since before, for that reason. */
 void expect_detached(const uint64_t before[FF_DETACH_MAX], enum ff_detach_reason why);
-#define SNAPSHOT(name)                                                                             \
-	uint64_t name[FF_DETACH_MAX];                                                              \
+#define SNAPSHOT(name)                \
+	uint64_t name[FF_DETACH_MAX]; \
 	memcpy(name, ff_channel_detached, sizeof(name))
 
 #endif

@@ -10,8 +10,8 @@
 
 #include "harness.h"
 
-#define IB "sys/class/infiniband/rxe0/"
-#define PORT IB "ports/1/"
+#define IB    "sys/class/infiniband/rxe0/"
+#define PORT  IB "ports/1/"
 #define VERBS "sys/class/infiniband_verbs/"
 
 static const char *
@@ -194,10 +194,8 @@ int
 main(void)
 {
 	static const struct harness_test tests[] = {
-		{"tree", test_tree},
-		{"addresses change", test_addresses},
-		{"counters", test_counters},
-		{"restart", test_restart},
+		{"tree", test_tree},	     {"addresses change", test_addresses},
+		{"counters", test_counters}, {"restart", test_restart},
 		{"no shim", test_no_shim},
 	};
 

@@ -24,9 +24,14 @@ send_uverbs(int fd, uint32_t seq, const void *cmd, uint32_t len)
 
 /* GET_CONTEXT as a program writes it: ib_uverbs_cmd_hdr, response. No pointer is followed. */
 static const uint16_t get_context[] = {
-	IB_USER_VERBS_CMD_GET_CONTEXT, 0, /* command */
-	4, sizeof(struct ib_uverbs_get_context_resp) / 4, /* in_words, out_words */
-	0x1000, 0, 0, 0,
+	IB_USER_VERBS_CMD_GET_CONTEXT,
+	0, /* command */
+	4,
+	sizeof(struct ib_uverbs_get_context_resp) / 4, /* in_words, out_words */
+	0x1000,
+	0,
+	0,
+	0,
 };
 
 static int
@@ -120,8 +125,8 @@ test_uverbs_violation(void)
 		int a, u = open_context(&a);
 
 		SNAPSHOT(before);
-		CU_ASSERT_EQUAL(i < 4 ? client_send(u, types[i], 1, body, sizeof(body)) :
-					client_send(u, FF_MSG_UVERBS, 1, &lie, sizeof(lie)),
+		CU_ASSERT_EQUAL(i < 4 ? client_send(u, types[i], 1, body, sizeof(body))
+				      : client_send(u, FF_MSG_UVERBS, 1, &lie, sizeof(lie)),
 				0);
 		expect_detached(before, FF_DETACH_PROTOCOL);
 		CU_ASSERT_TRUE(client_closed(u));
@@ -166,10 +171,8 @@ int
 main(void)
 {
 	static const struct harness_test tests[] = {
-		{"containers", attach_setup},
-		{"command", test_uverbs},
-		{"errors", test_uverbs_errors},
-		{"violations", test_uverbs_violation},
+		{"containers", attach_setup},	{"command", test_uverbs},
+		{"errors", test_uverbs_errors}, {"violations", test_uverbs_violation},
 		{"flood", test_flood},
 	};
 

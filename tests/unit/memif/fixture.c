@@ -139,8 +139,10 @@ raw_expect_refused(struct raw *r, const struct memif_msg *msg, int fd, const cha
 	CU_ASSERT_EQUAL(ff_memif_state(r->m), FF_MEMIF_CLOSED);
 	CU_ASSERT_EQUAL(raw_recv(r, &answer), MEMIF_MSG_TYPE_DISCONNECT);
 	CU_ASSERT(memchr(answer.disconnect.string, 0, MEMIF_DISC_STRING_SZ) != NULL);
-	if (!strstr(ff_memif_reason(r->m), text)) {
-		printf("\n    reason is '%s', not '%s'", ff_memif_reason(r->m), text);
+	const char *reason = ff_memif_reason(r->m);
+
+	if (!reason || !strstr(reason, text)) {
+		printf("\n    reason is '%s', not '%s'", reason ? reason : "none", text);
 		CU_FAIL("wrong reason");
 	}
 	CU_ASSERT(strstr((char *)answer.disconnect.string, text) != NULL);

@@ -171,7 +171,7 @@ static _Atomic bool heap_stop;
 static int
 heap_use(unsigned rounds)
 {
-	void *slot[64] = { 0 };
+	void *slot[64] = {0};
 	unsigned i, k;
 	size_t len;
 
@@ -444,17 +444,17 @@ int
 main(void)
 {
 	CU_TestInfo tests[] = {
-		{ "separate", test_separate },
-		{ "_Fork, clone, vfork, system", test_other_calls },
-		{ "exact as of fork", test_exact },
-		{ "heap on both sides, many threads", test_heap },
-		{ "generations", test_generations },
-		{ "MADV_DONTFORK", test_dontfork },
-		{ "protections", test_protections },
-		{ "fork on a converted stack", test_converted_stack },
-		{ "signal mask and stack kept", test_state_kept },
-		{ "sparse memory", test_sparse },
-		{ "atfork handlers", test_atfork_handlers },
+		{"separate", test_separate},
+		{"_Fork, clone, vfork, system", test_other_calls},
+		{"exact as of fork", test_exact},
+		{"heap on both sides, many threads", test_heap},
+		{"generations", test_generations},
+		{"MADV_DONTFORK", test_dontfork},
+		{"protections", test_protections},
+		{"fork on a converted stack", test_converted_stack},
+		{"signal mask and stack kept", test_state_kept},
+		{"sparse memory", test_sparse},
+		{"atfork handlers", test_atfork_handlers},
 		CU_TEST_INFO_NULL,
 	};
 

@@ -15,7 +15,7 @@
 #include "../../../shim/mem.h"
 #include "../../../shim/mem_maps.h"
 
-#define MB (1ul << 20)
+#define MB   (1ul << 20)
 #define PAGE 4096ul
 
 /* Bytes of [addr, addr + len) that lie in converted mappings. */
@@ -54,7 +54,7 @@ child_status(pid_t pid)
 static inline int
 run_tests(const char *name, CU_TestInfo *tests)
 {
-	CU_SuiteInfo suites[] = { { name, NULL, NULL, NULL, NULL, tests }, CU_SUITE_INFO_NULL };
+	CU_SuiteInfo suites[] = {{name, NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	unsigned failed;
 
 	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)

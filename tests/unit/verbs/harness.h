@@ -7,7 +7,7 @@
 
 #include "world.h"
 
-void world_open(void);  /* with a ucontext that has done GET_CONTEXT */
+void world_open(void);	/* with a ucontext that has done GET_CONTEXT */
 void world_close(void); /* destroys it and checks that nothing is left */
 /* The program's end of the async pipe. */
 extern int async_fd;

@@ -16,8 +16,8 @@
 
 struct world {
 	struct ff_tenant tenant;
-	struct ff_container c;      /* gids[0] is valid */
-	struct ff_container other;  /* of the same tenant; policy is other_allowed */
+	struct ff_container c;	   /* gids[0] is valid */
+	struct ff_container other; /* of the same tenant; policy is other_allowed */
 	struct ff_channel channel;
 	struct ff_proc proc;
 	struct ff_ucontext *uc;
@@ -32,10 +32,10 @@ struct world {
 	bool other_allowed;
 	int umem_rc;
 	unsigned umems, syncs, calls, retired;
-	bool umem_write;            /* last ff_umem_get */
-	int control_full;           /* ff_control_post: so many times -ENOSPC */
+	bool umem_write;	    /* last ff_umem_get */
+	int control_full;	    /* ff_control_post: so many times -ENOSPC */
 	struct ff_msg *control_msg; /* last one posted */
-	bool on_worker;             /* ff_worker_self() */
+	bool on_worker;		    /* ff_worker_self() */
 	void (*meanwhile)(void);    /* what the worker does before it is called */
 
 	/* The last command's outcome. */
@@ -44,8 +44,7 @@ struct world {
 };
 extern struct world w;
 
-
-void world_begin(void);   /* w.uc has not done GET_CONTEXT yet */
+void world_begin(void);	  /* w.uc has not done GET_CONTEXT yet */
 unsigned world_end(void); /* destroys it; returns how many things are left over: 0 */
 
 #endif
