@@ -1,38 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* CQs: geometry, completions and their events, resize, poll and arm by command, overrun. */
-#include <errno.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "harness.h"
-
-static _Atomic uint32_t *
-annex(struct ff_cq *cq)
-{
-	return ff_queue_word(FF_QUEUE_ANNEX(cq->q.buf));
-}
-
-static int
-post(struct ff_cq *cq, uint64_t wr_id, uint32_t status, bool solicited)
-{
-	struct ib_uverbs_wc wc = {.wr_id = wr_id, .status = status};
-
-	return ff_cq_post(cq, &wc, solicited);
-}
-
-/* The program's side. */
-static bool
-take(struct ff_cq *cq, struct ib_uverbs_wc *wc)
-{
-	struct rxe_queue_buf *buf = cq->q.buf;
-
-	if (buf->consumer_index == buf->producer_index)
-		return false;
-	memcpy(wc, buf->data + ((size_t)buf->consumer_index << buf->log2_elem_size), sizeof(*wc));
-	buf->consumer_index = (buf->consumer_index + 1) & buf->index_mask;
-	return true;
-}
+#include "cq_util.h"
 
 static void
 test_create(void)
@@ -274,112 +242,6 @@ test_closed_channel(void)
 	world_close();
 }
 
-static int
-resize(uint32_t h, uint32_t cqe, struct ib_uverbs_resize_cq_resp *resp)
-{
-	struct ib_uverbs_resize_cq req = {.cq_handle = h, .cqe = cqe};
-	int rc = command(IB_USER_VERBS_CMD_RESIZE_CQ, &req, sizeof(req),
-			 sizeof(*resp) + sizeof(struct rxe_resize_cq_resp));
-
-	memcpy(resp, w.out, sizeof(*resp));
-	return rc;
-}
-
-static void
-test_resize(void)
-{
-	struct ib_uverbs_resize_cq_resp resp;
-	struct rxe_resize_cq_resp drv;
-	uint64_t old_off, next = 0, want = 0;
-	struct ib_uverbs_wc wc;
-	struct ff_cq *cq;
-	uint32_t h;
-
-	world_open();
-	h = make_cq(7, -1);
-	cq = cq_of(h);
-	old_off = cq->q.mmap_off;
-	for (; next < 12; next++) { /* wraps */
-		CU_ASSERT_EQUAL(post(cq, next, 0, false), 0);
-		if (next >= 5) {
-			CU_ASSERT_TRUE(take(cq, &wc));
-			CU_ASSERT_EQUAL(wc.wr_id, want++);
-		}
-	}
-	atomic_store(annex(cq), FF_CQ_ARM_SOLICITED);
-	CU_ASSERT_EQUAL(resize(h, 3, &resp), -EINVAL); /* five are in it */
-	CU_ASSERT_EQUAL(cq->q.mmap_off, old_off);
-	CU_ASSERT_EQUAL(resize(h, 0, &resp), -EINVAL);
-	CU_ASSERT_EQUAL(resize(h, FF_MAX_CQE + 1, &resp), -EINVAL);
-	CU_ASSERT_EQUAL(resize(h + 1, 9, &resp), -EINVAL);
-	CU_ASSERT(resize(h, 20, &resp) > 0);
-	CU_ASSERT_EQUAL(resp.cqe, 31);
-	memcpy(&drv, w.out + sizeof(resp), sizeof(drv));
-	CU_ASSERT_EQUAL(drv.mi.offset, cq->q.mmap_off);
-	CU_ASSERT_NOT_EQUAL(drv.mi.offset, old_off);
-	CU_ASSERT_EQUAL(w.rep.num_fds, 1);
-	CU_ASSERT_EQUAL(w.rep.fds[0].role, FF_QUEUE_CQ);
-	CU_ASSERT_EQUAL(atomic_load(annex(cq)), FF_CQ_ARM_SOLICITED);
-	for (unsigned i = 0; i < 26; i++)
-		CU_ASSERT_EQUAL(post(cq, next++, 0, false), 0);
-	while (take(cq, &wc))
-		CU_ASSERT_EQUAL(wc.wr_id, want++);
-	CU_ASSERT_EQUAL(want, next);
-	/* Smaller again; its memory is given back. */
-	cq->consumer = 5;
-	CU_ASSERT(resize(h, 1, &resp) > 0);
-	CU_ASSERT_EQUAL(resp.cqe, 1);
-	CU_ASSERT_EQUAL(w.c.used[FF_QUOTA_PINNED], 4096);
-	/* What was known of the old queue's reader says nothing of the new one's. */
-	CU_ASSERT_EQUAL(post(cq, next, 0, false), 0);
-	CU_ASSERT_EQUAL(post(cq, next, 0, false), -EOVERFLOW);
-	world_close();
-}
-
-static struct ff_cq *busy_cq;
-static uint64_t busy_next;
-
-static void
-busy_post(void)
-{
-	post(busy_cq, busy_next++, 0, false);
-}
-
-/* The worker goes on posting: nothing is lost, and what does not fit is seen in the end too. */
-static void
-test_resize_busy(void)
-{
-	struct ib_uverbs_resize_cq_resp resp;
-	struct ib_uverbs_wc wc;
-	uint64_t want = 0;
-	uint32_t h;
-
-	world_open();
-	h = make_cq(15, -1);
-	busy_cq = cq_of(h);
-	for (busy_next = 0; busy_next < 5;)
-		busy_post();
-	w.meanwhile = busy_post;
-	CU_ASSERT(resize(h, 7, &resp) > 0);
-	CU_ASSERT_EQUAL(busy_next, 7);
-	w.meanwhile = NULL;
-	while (take(busy_cq, &wc))
-		CU_ASSERT_EQUAL(wc.wr_id, want++);
-	CU_ASSERT_EQUAL(want, 7);
-	/* Six fit when the copy begins; eight are there when it is to be taken. */
-	CU_ASSERT(resize(h, 15, &resp) > 0);
-	for (unsigned i = 0; i < 6; i++)
-		busy_post();
-	w.meanwhile = busy_post;
-	CU_ASSERT_EQUAL(resize(h, 7, &resp), -EINVAL);
-	w.meanwhile = NULL;
-	CU_ASSERT_EQUAL(busy_cq->cqe, 15);
-	while (take(busy_cq, &wc))
-		CU_ASSERT_EQUAL(wc.wr_id, want++);
-	CU_ASSERT_EQUAL(want, busy_next);
-	world_close();
-}
-
 static void
 test_overrun(void)
 {
@@ -504,8 +366,6 @@ main(void)
 		{"shared channel", test_shared_channel},
 		{"full pipe", test_full_pipe},
 		{"closed channel", test_closed_channel},
-		{"resize", test_resize},
-		{"resize while busy", test_resize_busy},
 		{"overrun", test_overrun},
 		{"forged indices", test_forged_indices},
 		{"poll by command", test_poll_command},
