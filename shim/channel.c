@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Attaches the process to the router. Any thread, serialised by a lock; never on a fast path.
  */

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Commands that the router executes: what is done before one is sent and after its reply. Any
  * thread; one command of a file at a time, under its lock.

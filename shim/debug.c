@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The shim's trace lines. Any thread; each line is one write() to stderr. */
 #include <errno.h>
 #include <stdarg.h>

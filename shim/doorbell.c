@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The fast half of write(): post_send's doorbell and req_notify_cq, without a system call when
  * the router is awake. Any thread. The words it reads and writes are described in

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Event files: async events and completion channels, pipes that the router writes. When it has
  * died their readers are told what a kernel says of a device that was removed: DEVICE_FATAL, once,

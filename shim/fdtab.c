@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The table of descriptors that the shim gives meaning to. Any thread, no locks on look-up. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Tells processes apart that share or copied the shim's state. Any thread. A child's copy may be a
  * snapshot taken in the middle of another thread's update: all of the shim's private structures

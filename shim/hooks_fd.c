@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * libc's calls on descriptors. Any thread, also before this library's constructor. On a
  * descriptor that is not ours a hook costs one load (fdtab.h).

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * libc's ways to open and to look at files by name, for the device's node and its sysfs view. Any
  * thread, also before this library's constructor. Each hook costs a look at the first characters

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The stat family, by name and by fd: the device's node is a character device with the numbers
  * that sysfs says, though there is no such node. Any thread.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Conversion: private anonymous pages become, in place, a mapping of a sealed memfd that the
  * router can map. Runs on the thread that registers memory, under ff_mem.lock; any thread.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * fork() with converted memory: the child has its own copy, exact as of fork, before either side
  * goes on. Runs on the forking thread.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Holding writers off a range for a moment without any thread noticing: userfaultfd write-protect
  * where the process may use it for faults of the kernel too, else mprotect with a SIGSEGV guard.

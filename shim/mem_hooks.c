@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Hooks that keep converted memory looking private: madvise and mremap. Any thread. What libc
  * itself does to mappings does not come by here; the memfds are made so that it does no harm.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * System calls that write to the program's memory meet pages whose writers are held off with
  * EFAULT where the hold is an mprotect (mem_hold.c). These hooks wait and call again: the kernel

@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mem_maps.h"
-#include "mem_sys.h"
+#include "../memif-bridge/procmaps.h"
+#include "../memif-bridge/rawsys.h"
 
 #define FF_PAGE 4096ul
 #define FF_HUGE (2ul << 20)

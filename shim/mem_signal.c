@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * SIGSEGV and SIGSYS have a guard of ours below the program's own handler, and SIGSEGV is never
  * blocked; what the program asks for and reads back is its own view. Hooks: any thread.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The child's share of converted memory: before clone the forking thread copies it into private
  * memory, of which the child gets a copy-on-write copy as of any other, and puts it in place of

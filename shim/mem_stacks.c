@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What must never be write-protected: memory that the kernel itself writes on a thread's behalf
  * (signal frames on stacks, restartable sequences and thread ids next to the thread pointer). And

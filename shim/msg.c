@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The command protocol, the program's side. Any thread; a call blocks, but is neither a
  * cancellation point (its callers hold locks) nor ended by a signal handler that returns.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Maps paths of the RDMA device to the container's Freeflow directory. Any thread; no state but
  * the directory's name, which is read from the environment once. */
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The table of libc's own entries. Before the constructor of this library has run, other
  * constructors and a malloc that is called by dlsym() may already be inside our hooks: so the

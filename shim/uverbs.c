@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Open files of the uverbs device: birth, death, queues, and the choice between the fast and the
  * slow way of a write(). Any thread; forked children run it on their copies of the same files.

@@ -158,6 +158,15 @@ ff_worker_get(unsigned idx)
 	return idx < FF_WORKERS_MAX ? &workers[idx] : NULL;
 }
 
+/* As many real-time threads as CPUs would keep all else off them, the control thread too. */
+static bool
+priority_fits(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus > 0 && ff_config.num_workers < (unsigned long)cpus;
+}
+
 /* A sleeping worker must run at once when it is woken, also where programs spin on every CPU. */
 static void
 priority_set(const struct ff_worker *w)
@@ -172,12 +181,17 @@ priority_set(const struct ff_worker *w)
 		return;
 	}
 	/* Reset on fork: nothing that is ever made from a worker may inherit it. */
-	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &sp) == 0)
+	if (!priority_fits())
+		ff_warn("worker",
+			"worker %u: no real-time priority: there are not more CPUs than workers",
+			w->index);
+	else if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &sp) == 0)
 		return;
-	ff_warn("worker",
-		"worker %u: no real-time priority (%s; needs CAP_SYS_NICE and, with "
-		"cgroup v1, cpu.rt_runtime_us): wake-ups will be slow on a busy machine",
-		w->index, strerror(errno));
+	else
+		ff_warn("worker",
+			"worker %u: no real-time priority (%s; needs CAP_SYS_NICE and, with "
+			"cgroup v1, cpu.rt_runtime_us): wake-ups will be slow on a busy machine",
+			w->index, strerror(errno));
 	if (setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -20))
 		ff_warn("worker", "worker %u: no nice level either: %s", w->index, strerror(errno));
 }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Copies between mappings of container memory that survive SIGBUS: no page can be had (hole in an
  * exhausted pool, hardware poison), or an unsealed file was cut. Any thread.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The copier thread of a container (procmem.h). Workers put jobs into its queue; the thread alone
  * takes them out, but for the control thread when it ends the copier.

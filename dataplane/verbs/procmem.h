@@ -21,16 +21,16 @@ struct ff_procmem;
 enum ff_procmem_op { FF_PROCMEM_READ, FF_PROCMEM_WRITE, FF_PROCMEM_CMP_SWAP, FF_PROCMEM_FETCH_ADD };
 
 struct ff_procmem_job {
-	struct ff_msg msg;      /* msg.fn runs on reply_to when done; set by the submitter */
+	struct ff_msg msg; /* msg.fn runs on reply_to when done; set by the submitter */
 	enum ff_procmem_op op;
-	struct ff_proc *proc;   /* counted by the submitter until the job is back. Its pidfd is
-				 * checked before and after the call: a recycled pid is -ESRCH */
+	struct ff_proc *proc; /* counted by the submitter until the job is back. Its pidfd is
+			       * checked before and after the call: a recycled pid is -ESRCH */
 	uint64_t va;
-	uint32_t len;           /* 1..FF_PROCMEM_MAX; 8 for atomics */
-	void *buf;              /* read: filled in; write: source; atomics: old value out */
+	uint32_t len; /* 1..FF_PROCMEM_MAX; 8 for atomics */
+	void *buf;    /* read: filled in; write: source; atomics: old value out */
 	uint64_t compare_add, swap;
 	struct ff_worker *reply_to;
-	int status;             /* 0 or -errno; the whole length or an error */
+	int status; /* 0 or -errno; the whole length or an error */
 };
 
 /* Control thread: the container's copier, made on first use. 0 or -errno. */

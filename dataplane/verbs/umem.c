@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Resolves a range of a process's memory into segments. Control thread.
  *
@@ -21,7 +21,7 @@
 
 #include <linux/magic.h>
 
-#include "../../shim/mem_maps.h"
+#include "../../memif-bridge/procmaps.h"
 #include "../channel/container.h"
 #include "umem.h"
 

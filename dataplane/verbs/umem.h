@@ -22,7 +22,7 @@ struct ff_proc {
 };
 struct ff_proc *ff_proc_new(pid_t pid, int pidfd); /* takes over pidfd; NULL and errno */
 struct ff_proc *ff_proc_ref(struct ff_proc *p);
-void ff_proc_unref(struct ff_proc *p);             /* any thread; the last one closes pidfd */
+void ff_proc_unref(struct ff_proc *p); /* any thread; the last one closes pidfd */
 
 struct ff_umem_seg {
 	uint64_t off;  /* of its first byte from the range's start; ascending, no gaps */
@@ -33,11 +33,11 @@ struct ff_umem_seg {
 
 struct ff_umem {
 	struct ff_proc *proc; /* counted */
-	uint64_t va;         /* start in the process */
+	uint64_t va;	      /* start in the process */
 	uint64_t length;
 	unsigned num_segs;
 	struct ff_umem_seg *segs;
-	void *maps;          /* umem.c: mappings to undo */
+	void *maps; /* umem.c: mappings to undo */
 	unsigned num_maps;
 };
 

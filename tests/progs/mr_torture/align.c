@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Buffers of every alignment and length, with neighbours that are written all the time. */
 #include <errno.h>
 #include <stdlib.h>

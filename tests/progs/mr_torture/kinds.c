@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Buffers in every kind of memory that a program has. */
 #include <errno.h>
 #include <fcntl.h>

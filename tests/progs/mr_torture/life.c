@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What happens to registered memory later: fork, madvise, munmap, mremap; and what is refused. */
 #include <errno.h>
 #include <stdio.h>

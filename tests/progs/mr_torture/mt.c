@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* Main program and helpers of mr_torture; see mt.h. */
 #include <errno.h>
 #include <stdarg.h>

@@ -87,11 +87,12 @@ rdma(uint8_t opcode, uint64_t id, uint32_t len)
 				      .imm = 0x1234});
 }
 
-#define CASES(X)                                                                              \
-	X(data)                                                                               \
-	X(inline_and_order)                                                                   \
-	X(rnr) X(retry) X(remote_errors) X(recv_errors) X(flush) X(vanish) X(sqd_reset) X(uc) \
-		X(ud) X(local_ops) X(hostile_wqe) X(fairness) X(loopback)
+#define CASES(X)                                                                             \
+	X(data)                                                                              \
+	X(inline_and_order)                                                                  \
+	X(rnr)                                                                               \
+	X(retry) X(remote_errors) X(recv_errors) X(flush) X(vanish) X(sqd_reset) X(uc) X(ud) \
+		X(local_ops) X(hostile_wqe) X(fairness) X(loopback)
 
 #define X(name)                              \
 	static void name##_one_worker(void)  \

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/command.c and msg.c: what goes to the router, what comes back; bad replies. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/doorbell.c: what is sent, what is left out, full rings, other processes, arming. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/fdtab.c and the hooks that end or copy descriptors: what an fd means, and until when. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* What the shim's tests share beside the fake router: its directory, the program's side, CUnit. */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/mem_fork.c: after fork each side has its own memory, exact as of fork. */
 #include <errno.h>
 #include <malloc.h>

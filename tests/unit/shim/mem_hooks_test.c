@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/mem_hooks.c, mem_kio.c: converted memory behaves as private memory does. */
 #include <errno.h>
 #include <malloc.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/mem.c: conversion in place: what is converted, and that no write is lost. */
 #include <errno.h>
 #include <pthread.h>

@@ -13,7 +13,7 @@
 #include <CUnit/Basic.h>
 
 #include "../../../shim/mem.h"
-#include "../../../shim/mem_maps.h"
+#include "../../../memif-bridge/procmaps.h"
 
 #define MB   (1ul << 20)
 #define PAGE 4096ul

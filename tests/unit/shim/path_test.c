@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/path.c: which names are mapped, and what of them. */
 #include <dirent.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* The fake router (router.h): one thread, poll(), no timers. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* shim/uverbs.c and channel.c: opening, mapping, forking and closing the device. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* dataplane/verbs/procmem.c: jobs on another process's memory. Worker and control are fakes. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /* dataplane/verbs/umem.c: ranges of a process become segments. The process is the test itself. */
 #include <errno.h>
 #include <fcntl.h>

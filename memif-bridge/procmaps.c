@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Reader of /proc/<pid>/maps. Works without libc's allocator, errno or TLS, so also in a signal
  * handler. One thread per struct ff_maps.
@@ -10,8 +10,8 @@
 
 #include <freeflow/abi.h>
 
-#include "mem_maps.h"
-#include "mem_sys.h"
+#include "procmaps.h"
+#include "rawsys.h"
 
 /* linux/fs.h, struct procmap_query (6.11); older headers do not have it. */
 struct procmap_query {

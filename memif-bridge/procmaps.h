@@ -4,8 +4,8 @@
  * ioctl where the kernel has it (6.11), else as text. No allocation. The shim looks at itself with
  * it, the router at its clients.
  */
-#ifndef FF_SHIM_MEM_MAPS_H
-#define FF_SHIM_MEM_MAPS_H
+#ifndef FF_PROCMAPS_H
+#define FF_PROCMAPS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,10 +2,10 @@
 /*
  * System calls without libc: no errno, no TLS, no hook of ours in the way. For code that runs
  * while pages are write-protected, in signal handlers, and between clone and return of fork.
- * Results are the kernel's: a value or -errno. Any thread. Also used by the router's umem.c.
+ * Results are the kernel's: a value or -errno. Any thread..
  */
-#ifndef FF_SHIM_MEM_SYS_H
-#define FF_SHIM_MEM_SYS_H
+#ifndef FF_RAWSYS_H
+#define FF_RAWSYS_H
 
 #include <errno.h>
 #include <linux/futex.h>
