@@ -13,8 +13,8 @@ BUILD_PACKAGES = ["gcc", "libc6-dev", "meson", "ninja-build", "pkg-config", "lib
 LAB_PACKAGES = ["iproute2", "ibverbs-utils", "ibverbs-providers", "rdmacm-utils", "perftest",
                 "sockperf", "iperf3"]
 TEST_PACKAGES = ["libcunit1-dev", "clang-14", "libclang-rt-14-dev", "clang-format-14",
-                 "universal-ctags", "runc", "dpdk", "dpdk-dev", "libasan8", "libubsan1", "gdb",
-                 "strace"]
+                 "universal-ctags", "runc", "dpdk", "dpdk-dev", "libasan8", "libubsan1", "libtsan2",
+                 "gdb", "strace", "procps", "git", "binutils"]
 _HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
 
