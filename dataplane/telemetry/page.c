@@ -19,7 +19,7 @@
 struct tel_obj
 tel_obj_new(void)
 {
-	struct tel_obj o = {rte_tel_data_alloc(), 2};
+	struct tel_obj o = {.d = rte_tel_data_alloc(), .bytes = 2};
 
 	if (o.d)
 		rte_tel_data_start_dict(o.d);
@@ -29,6 +29,8 @@ tel_obj_new(void)
 void
 tel_obj_drop(struct tel_obj *o)
 {
+	while (o->num_kids)
+		rte_tel_data_free(o->kids[--o->num_kids]);
 	rte_tel_data_free(o->d);
 	o->d = NULL;
 }
@@ -65,10 +67,13 @@ void
 tel_obj(struct tel_obj *o, const char *name, struct tel_obj *value)
 {
 	o->bytes += strlen(name) + 4 + value->bytes;
-	if (o->d && value->d)
-		rte_tel_data_add_dict_container(o->d, name, value->d, 0);
-	else
-		rte_tel_data_free(value->d);
+	if (!o->d || !value->d) {
+		tel_obj_drop(value);
+		return;
+	}
+	rte_tel_data_add_dict_container(o->d, name, value->d, 0);
+	if (o->num_kids < TEL_KIDS)
+		o->kids[o->num_kids++] = value->d;
 	value->d = NULL;
 }
 

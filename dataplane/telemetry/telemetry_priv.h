@@ -18,9 +18,13 @@
 #define READ(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
 /* A JSON object and what it will need as text. */
+#define TEL_KIDS 4u
 struct tel_obj {
 	struct rte_tel_data *d; /* NULL: no memory; everything into it is lost */
 	size_t bytes;
+	/* Objects inside it, which DPDK frees with an answer but not with a dropped object. */
+	struct rte_tel_data *kids[TEL_KIDS];
+	unsigned num_kids;
 };
 struct tel_obj tel_obj_new(void);
 void tel_obj_drop(struct tel_obj *o);

@@ -19,6 +19,7 @@ _TIMEOUT = 180
 # What a bandwidth run moves at most, in bytes and in messages.
 _BW_BYTES, _BW_MESSAGES = 8 << 30, 400000
 _LAT_ITERATIONS = 10000
+_CQ_ENTRIES = 16384
 SERVER, CLIENT = "c1", "c2"
 
 
@@ -37,10 +38,10 @@ class Bench:
         return [self._ff_lab, "exec", "--name", self._lab.name, *(["--plain"] if plain else []),
                 where, "--", *argv]
 
-    def _pair(self, server, client, port, plain, wait_server=True):
+    def _pair(self, server, client, port, plain, **options):
         try:
             return pair.run(self.argv(SERVER, server, plain), self.argv(CLIENT, client, plain),
-                            self._server["pid"], port, _TIMEOUT, wait_server)[1]
+                            self._server["pid"], port, _TIMEOUT, **options)[1]
         except pair.PairError as error:
             raise LabError(str(error)) from None
 
@@ -61,7 +62,10 @@ class Bench:
 
     def _bandwidth(self, operation, size, qps):
         count = max(1000, min(_BW_MESSAGES, _BW_BYTES // size) // qps)
-        options = ["-s", str(size), "-n", str(count), "-q", str(qps), "--report_gbits"]
+        # perftest makes one CQ for all: no device has one without end.
+        depth = max(4, min(128, _CQ_ENTRIES // qps))
+        options = ["-s", str(size), "-n", str(count), "-q", str(qps), "-t", str(depth),
+                   "--report_gbits"]
         return self._perftest(f"ib_{operation}_bw", options)
 
     def bandwidth(self, operation, size, qps=1):
@@ -75,33 +79,15 @@ class Bench:
     def sockperf(self, protocol):
         """One way, average, in microseconds, on the plain overlay; 14 bytes are its least."""
         port = next(self._ports)
-        tcp = ["--tcp"] if protocol == "tcp" else []
-        where = ["-i", self.address, "-p", str(port)]
-        if not tcp:
-            return self._sockperf_udp(where)
-        output = self._pair(["sockperf", "server", *where, *tcp],
-                            ["sockperf", "ping-pong", *where, *tcp, "-m", "14", "-t", "1"], port,
-                            True, wait_server=False)
-        return _sockperf_value(output)
-
-    def _sockperf_udp(self, where):
-        server = subprocess.Popen(self.argv(SERVER, ["sockperf", "server", *where], True),
-                                  text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT)
-        try:
-            for line in server.stdout:
-                # Its last words before it receives.
-                if "to terminate the server" in line:
-                    break
-            done = subprocess.run(
-                self.argv(CLIENT, ["sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], True),
-                text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, timeout=_TIMEOUT, check=False)
-        finally:
-            server.kill()
-            server.wait()
-            server.stdout.close()
-        return _sockperf_value(done.stdout)
+        where = ["-i", self.address, "-p", str(port)] + (["--tcp"] if protocol == "tcp" else [])
+        output = self._pair(["sockperf", "server", *where],
+                            ["sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], port, True,
+                            wait_server=False, protocol=protocol)
+        found = re.search(r"Latency is ([\d.]+) usec", output) \
+            or re.search(r"avg-latency=([\d.]+)", output)
+        if not found:
+            raise LabError(f"sockperf: no result in\n{output}")
+        return float(found[1])
 
     def iperf3(self):
         """TCP on the plain overlay, in 10^9 bytes per second."""
@@ -129,14 +115,6 @@ class Bench:
             for process in held:
                 process.wait()
                 process.stdout.close()
-
-
-def _sockperf_value(output):
-    found = re.search(r"Latency is ([\d.]+) usec", output) \
-        or re.search(r"avg-latency=([\d.]+)", output)
-    if not found:
-        raise LabError(f"sockperf: no result in\n{output}")
-    return float(found[1])
 
 
 def helper(name, source):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Errors that a user can act on: one line, no traceback."""
 
+import signal
 import sys
 
 
@@ -13,7 +14,16 @@ class LabError(Exception):
 
 
 def run_main(tool, main):
-    """Runs main(argv) -> exit status, and turns the expected errors into one line each."""
+    """
+    Runs main(argv) -> exit status, and turns the expected errors into one line each. SIGTERM and
+    SIGHUP unwind, so that what is half done is undone.
+    """
+    def leave(number, _frame):
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, leave)
     try:
         sys.exit(main(sys.argv[1:]))
     except LabError as error:

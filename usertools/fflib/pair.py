@@ -7,21 +7,22 @@ import tempfile
 import time
 
 _POLL = 0.002
-_LISTEN = "0A"
+# State column of /proc/PID/net/tcp and udp.
+_STATES = {"tcp": "0A", "udp": "07"}
 
 
 class PairError(Exception):
     """Who failed, and what both have said."""
 
 
-def listens(pid, port):
-    """True when a TCP socket listens on port in the network namespace of pid."""
-    for table in ("tcp", "tcp6"):
+def listens(pid, port, protocol="tcp"):
+    """True when a socket waits on port in the network namespace of pid."""
+    for table in (protocol, protocol + "6"):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{table}",
                                                 encoding="ascii") as file:
             for line in file.readlines()[1:]:
                 fields = line.split()
-                if fields[3] == _LISTEN and fields[1].endswith(f":{port:04X}"):
+                if fields[3] == _STATES[protocol] and fields[1].endswith(f":{port:04X}"):
                     return True
     return False
 
@@ -32,10 +33,10 @@ def _end(process):
     process.wait()
 
 
-def _await_listening(server, server_argv, pid, port, timeout):
+def _await_listening(server, server_argv, ready, port, timeout):
     """The kernel announces no listen(): looks every few milliseconds."""
     deadline = time.monotonic() + timeout
-    while not listens(pid, port):
+    while not ready():
         if server.poll() is not None:
             raise PairError(f"{' '.join(server_argv)}: left with {server.returncode} before "
                             "there was a client")
@@ -44,7 +45,8 @@ def _await_listening(server, server_argv, pid, port, timeout):
         time.sleep(_POLL)
 
 
-def run(server_argv, client_argv, pid, port, timeout=60, wait_server=True):
+def run(server_argv, client_argv, pid, port, timeout=60, wait_server=True,
+        protocol="tcp"):
     """
     Starts the server, then, when it listens on port in the namespace of process pid, the client.
     Both must leave with 0; returns what each has printed. Without wait_server the server is one
@@ -58,7 +60,8 @@ def run(server_argv, client_argv, pid, port, timeout=60, wait_server=True):
         server = subprocess.Popen(server_argv, text=True, stdin=subprocess.DEVNULL, stdout=output,
                                   stderr=subprocess.STDOUT)
         try:
-            _await_listening(server, server_argv, pid, port, timeout)
+            _await_listening(server, server_argv, lambda: listens(pid, port, protocol), port,
+                             timeout)
             client = subprocess.run(client_argv, text=True, stdin=subprocess.DEVNULL,
                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                     timeout=timeout, check=False)
