@@ -5,12 +5,9 @@ import itertools
 import os
 import subprocess
 
-from labtest import ASAN, BUILD, TIMEOUT, expect, expect_equal, wait_until
+from labtest import PROGS, TIMEOUT, expect, expect_equal, wait_until
 from fflib import pair
 
-# Programs run under the shim, before which a sanitizer would have to be loaded: they have none.
-PLAIN = os.path.join(os.path.dirname(BUILD), "build") if ASAN else BUILD
-PROGS = os.path.join(PLAIN, "tests", "progs")
 CLIENT = os.path.join(PROGS, "service_client")
 ports = itertools.count(19500)
 

@@ -21,6 +21,9 @@ FFCTL = os.path.join(SOURCE, "usertools", "ffctl")
 BUILD = os.path.realpath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(SOURCE, "build")
 ASAN = os.environ.get("FF_TEST_ASAN") == "1"
 LONG = os.environ.get("FF_TEST_LONG") == "1"
+# Programs run under the shim, before which a sanitizer would have to be loaded: they have none.
+PLAIN = os.path.join(os.path.dirname(BUILD), "build") if ASAN else BUILD
+PROGS = os.path.join(PLAIN, "tests", "progs")
 # A limit for a thing that takes well under a second: only a hang reaches it.
 TIMEOUT = 120 if ASAN else 60
 _POLL = 0.002
