@@ -61,9 +61,11 @@ class Bench:
                               ["-s", str(size), "-n", str(_LAT_ITERATIONS)])[2]
 
     def _bandwidth(self, operation, size, qps):
-        count = max(1000, min(_BW_MESSAGES, _BW_BYTES // size) // qps)
-        # perftest makes one CQ for all: no device has one without end.
+        # perftest makes one CQ for all: no device has one without end. It signals every 100th
+        # request, or every depth-th, and counts wrongly when the last one is not among them.
         depth = max(4, min(128, _CQ_ENTRIES // qps))
+        every = min(100, depth)
+        count = max(10, min(_BW_MESSAGES, _BW_BYTES // size) // qps // every) * every
         options = ["-s", str(size), "-n", str(count), "-q", str(qps), "-t", str(depth),
                    "--report_gbits"]
         return self._perftest(f"ib_{operation}_bw", options)
