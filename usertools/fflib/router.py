@@ -74,7 +74,7 @@ def config_make(host, instance, shim, options):
 
 
 def _spawn(host, argv, env, save):
-    """freeflowd under a watching shell, in the host's network namespace, in a session of its own."""
+    """freeflowd under a watching shell, in the host's network namespace, in its own session."""
     base = os.path.join(host["dir"], "freeflowd")
     go_r, go_w = os.pipe()
     pid = os.fork()
