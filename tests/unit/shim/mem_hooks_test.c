@@ -13,27 +13,6 @@
 
 #include "mem_util.h"
 
-static uint8_t *
-anon(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	CU_ASSERT_FATAL(p != MAP_FAILED);
-	return p;
-}
-
-static uint8_t *
-converted(size_t len)
-{
-	uint8_t *p = anon(len);
-
-	memset(p, 1, len);
-	ff_mem_prepare(p, len);
-	CU_ASSERT_EQUAL_FATAL(converted_bytes(p, len), len);
-	return p;
-}
-
 static void *volatile low_page = (void *)8; /* the compiler shall not see that it is bad */
 
 static bool

@@ -17,16 +17,6 @@
 static uint8_t data_buf[3 * PAGE] = {1, 2, 3};
 static uint8_t bss_buf[16 * PAGE];
 
-static void *
-anon(size_t len)
-{
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	CU_ASSERT_FATAL(p != MAP_FAILED);
-	return p;
-}
-
 /* ---- writers at full speed ---- */
 
 struct writer {

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <CUnit/Basic.h>
@@ -64,6 +66,29 @@ run_tests(const char *name, CU_TestInfo *tests)
 	failed = CU_get_number_of_failures();
 	CU_cleanup_registry();
 	return failed != 0;
+}
+
+/* Fresh private memory. */
+static inline uint8_t *
+anon(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	CU_ASSERT_FATAL(p != MAP_FAILED);
+	return p;
+}
+
+/* The same, registered. */
+static inline uint8_t *
+converted(size_t len)
+{
+	uint8_t *p = anon(len);
+
+	memset(p, 1, len);
+	ff_mem_prepare(p, len);
+	CU_ASSERT_EQUAL_FATAL(converted_bytes(p, len), len);
+	return p;
 }
 
 #endif
