@@ -378,12 +378,30 @@ command_locked(struct uverbs_file *f, int fd, struct command *c)
 	return ret;
 }
 
+/* The router may find memory to register that is being held for another thread's fork. */
+static ssize_t
+command_run(struct uverbs_file *f, int fd, struct command *c)
+{
+	uint32_t moment;
+	ssize_t ret;
+
+	do {
+		moment = ff_mem_moment();
+		ret = uverbs_lock(f);
+		if (ret)
+			return ret;
+		ret = command_locked(f, fd, c);
+		uverbs_unlock(f);
+	} while (ret == -EFAULT && ff_mem_was_held(moment));
+	return ret;
+}
+
 ssize_t
 uverbs_command(struct uverbs_file *f, int fd, const void *buf, size_t len)
 {
 	struct fdobj *o = fdtab_get(fd);
 	struct command c;
-	int saved = errno, cancel, err;
+	int saved = errno, cancel;
 	ssize_t ret;
 
 	if (!o || o->priv != f) {
@@ -396,13 +414,7 @@ uverbs_command(struct uverbs_file *f, int fd, const void *buf, size_t len)
 	command_prepare_memory(&c);
 	/* Its calls would be cancellation points, with the lock held. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	err = uverbs_lock(f);
-	if (err) {
-		ret = err;
-	} else {
-		ret = command_locked(f, fd, &c);
-		uverbs_unlock(f);
-	}
+	ret = command_run(f, fd, &c);
 	pthread_setcancelstate(cancel, NULL);
 	debug("fd %d: command %u%s: %zd", fd, c.op, c.extended ? " (extended)" : "", ret);
 out:

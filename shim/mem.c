@@ -380,3 +380,15 @@ ff_mem_prepare(void *addr, size_t len)
 		range_prepare(start, ((uintptr_t)addr + len + FF_PAGE - 1) & ~(FF_PAGE - 1));
 	ff_mem_unlock(&mask);
 }
+
+uint32_t
+ff_mem_moment(void)
+{
+	return atomic_load(&ff_hold_seq);
+}
+
+bool
+ff_mem_was_held(uint32_t moment)
+{
+	return ff_hold_wait(moment);
+}

@@ -3,7 +3,9 @@
 #include "loopback.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,12 +13,39 @@
 
 #define PATIENCE_S 60
 
+/*
+ * libibverbs 44 looks for devices under a lock of its own, and a child that was forked meanwhile
+ * would wait for that lock for ever: nobody forks while a thread here is inside.
+ */
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void
+list_lock_take(void)
+{
+	pthread_mutex_lock(&list_lock);
+}
+
+static void
+list_lock_drop(void)
+{
+	pthread_mutex_unlock(&list_lock);
+}
+
+__attribute__((constructor)) static void
+list_lock_init(void)
+{
+	pthread_atfork(list_lock_take, list_lock_drop, list_lock_drop);
+}
+
 struct ibv_context *
 loopback_device(void)
 {
-	struct ibv_device **list = ibv_get_device_list(NULL);
+	struct ibv_device **list;
 	struct ibv_context *ctx;
 
+	list_lock_take();
+	list = ibv_get_device_list(NULL);
+	list_lock_drop();
 	if (!list)
 		return NULL;
 	errno = ENODEV;
@@ -85,6 +114,21 @@ loopback_open(struct loopback *l, struct ibv_context *ctx, size_t half)
 			       qp_connect(l->qp[1], l->qp[0]->qp_num, &gid)
 		       ? -1
 		       : 0;
+}
+
+/* How far a loopback_open() that failed has come. */
+static const char *
+step(const struct loopback *l)
+{
+	if (!l->buf)
+		return "mmap";
+	if (!l->pd)
+		return "ibv_alloc_pd";
+	if (!l->cq)
+		return "ibv_create_cq";
+	if (!l->mr)
+		return "ibv_reg_mr";
+	return l->qp[0] && l->qp[1] ? "ibv_modify_qp" : "ibv_create_qp";
 }
 
 void
@@ -179,13 +223,16 @@ const char *
 loopback_run(unsigned rounds, size_t half, uint32_t seed)
 {
 	struct ibv_context *ctx = loopback_device();
+	static __thread char text[96];
 	const char *why = NULL;
 	struct loopback l;
 
 	if (!ctx)
 		return "the device cannot be opened";
-	if (loopback_open(&l, ctx, half))
-		why = "QPs cannot be made";
+	if (loopback_open(&l, ctx, half)) {
+		snprintf(text, sizeof(text), "no QPs: %s: %m", step(&l));
+		why = text;
+	}
 	for (unsigned i = 0; i < rounds && !why; i++)
 		why = loopback_round(&l, seed + 31 * i, NULL);
 	loopback_close(&l);

@@ -239,6 +239,29 @@ test_memory(void)
 	teardown(fd);
 }
 
+/* Memory that was held for a fork as the router looked: it looks again. */
+static void
+test_memory_held(void)
+{
+	struct ib_uverbs_reg_mr reg = {
+		.start = 0x1000, .length = 8192, .hca_va = 0x5000, .access_flags = 7};
+	int fd = setup();
+
+	memset(&prepared, 0, sizeof(prepared));
+	prepared.holds = 2;
+	next.status = -EFAULT;
+	CU_ASSERT_EQUAL(write_command(fd, IB_USER_VERBS_CMD_REG_MR, &reg, sizeof(reg), 0), -1);
+	CU_ASSERT_EQUAL(errno, EFAULT);
+	CU_ASSERT_EQUAL(atomic_load(&router.commands), 3);
+	next.status = -EINVAL;
+	prepared.holds = 2;
+	CU_ASSERT_EQUAL(write_command(fd, IB_USER_VERBS_CMD_REG_MR, &reg, sizeof(reg), 0), -1);
+	CU_ASSERT_EQUAL(errno, EINVAL);
+	CU_ASSERT_EQUAL(atomic_load(&router.commands), 4);
+	prepared.holds = 0;
+	teardown(fd);
+}
+
 static void
 test_modify_srq(void)
 {
@@ -468,6 +491,7 @@ main(void)
 		{"short and long commands", test_short_commands},
 		{"completion channels", test_comp_channel},
 		{"memory", test_memory},
+		{"memory held", test_memory_held},
 		{"modify_srq", test_modify_srq},
 		{"bad replies", test_bad_replies},
 		{"stale reply", test_stale_reply},

@@ -22,6 +22,19 @@ ff_mem_prepare(void *addr, size_t len)
 	prepared.len = len;
 }
 
+uint32_t
+ff_mem_moment(void)
+{
+	return 1;
+}
+
+bool
+ff_mem_was_held(uint32_t moment)
+{
+	(void)moment;
+	return prepared.holds && prepared.holds--;
+}
+
 static const char *const dirs[] = {
 	"",
 	"/sys",

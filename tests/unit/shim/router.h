@@ -77,6 +77,7 @@ struct prepared {
 	uint32_t calls;
 	void *addr;
 	size_t len;
+	uint32_t holds; /* so often memory was held when it was looked at */
 };
 extern struct prepared prepared;
 
