@@ -20,6 +20,11 @@
 #define WAIT_EVENTS	 16
 /* A deadline nearer than this is spun for: going to sleep and back takes as long. */
 #define DEADLINE_SPIN_NS 3000u
+/* A short spin of the interrupt policy (spin_short). */
+#define SPIN_NS		 1500u
+#define SPIN_GAIN	 4u
+#define SPIN_CREDIT_MAX	 64u
+#define SPIN_PROBE_EVERY 32u
 
 void
 ff_worker_wake(struct ff_worker *w)
@@ -148,6 +153,36 @@ sleep_leave(struct ff_worker *w, unsigned prepared)
 			ff_stages[i]->sleep_done(w);
 }
 
+/* There is work. Was it worth the spin? */
+void
+ff_worker_busy(struct ff_worker *w)
+{
+	if (!w->spinning)
+		return;
+	w->spinning = false;
+	w->spin_credit += SPIN_GAIN;
+	if (w->spin_credit > SPIN_CREDIT_MAX)
+		w->spin_credit = SPIN_CREDIT_MAX;
+}
+
+/*
+ * An answer to what the worker has just done often comes within a microsecond, from a program on
+ * another CPU; to be woken for it takes several. So the worker waits that long where it has paid
+ * in one of SPIN_GAIN cases of late, and tries it now and then where it has not.
+ */
+static bool
+spin_short(struct ff_worker *w, uint64_t now_ns)
+{
+	if (w->idle_since_ns == now_ns)
+		w->spinning = w->spin_credit || ++w->spin_probe % SPIN_PROBE_EVERY == 0;
+	if (!w->spinning || now_ns - w->idle_since_ns < SPIN_NS)
+		return w->spinning;
+	w->spinning = false;
+	if (w->spin_credit)
+		w->spin_credit--;
+	return false;
+}
+
 void
 ff_worker_idle(struct ff_worker *w, uint64_t now_ns)
 {
@@ -157,6 +192,8 @@ ff_worker_idle(struct ff_worker *w, uint64_t now_ns)
 	if (w->idle == FF_IDLE_POLL)
 		return;
 	if (w->idle == FF_IDLE_ADAPTIVE && now_ns - w->idle_since_ns < w->spin_ns)
+		return;
+	if (w->idle == FF_IDLE_INTERRUPT && spin_short(w, now_ns))
 		return;
 	if (sleep_enter(w, &prepared)) {
 		/* After sleep_prepare: what it looked at may have set a timer. */

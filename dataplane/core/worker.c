@@ -101,6 +101,7 @@ step_account(struct ff_worker *w, uint64_t now_ns, unsigned work)
 	if (work) {
 		ff_worker_stat_add(&w->busy_passes, 1);
 		w->idle_since_ns = 0;
+		ff_worker_busy(w);
 	} else if (!w->idle_since_ns) {
 		w->idle_since_ns = now_ns;
 	}

@@ -32,6 +32,9 @@ struct ff_worker {
 	alignas(FF_CACHE_LINE) bool stop;
 	uint64_t idle_since_ns; /* 0: the pass before had work */
 	unsigned last_work;
+	/* interrupt: does a short spin pay (sleep.c)? */
+	bool spinning;
+	unsigned spin_credit, spin_probe;
 	unsigned cpu_countdown; /* passes until the CPU is looked up again */
 
 	/*
@@ -77,8 +80,9 @@ void ff_worker_serve(struct ff_worker *w);
 /* One pass; returns the work done. */
 unsigned ff_worker_pass(struct ff_worker *w, uint64_t now_ns);
 
-/* sleep.c: the pass found no work. */
+/* sleep.c: the pass found no work; or some. */
 void ff_worker_idle(struct ff_worker *w, uint64_t now_ns);
+void ff_worker_busy(struct ff_worker *w);
 /* Any thread: something has been posted to w. Full fence; wakes it if it sleeps. */
 void ff_worker_wake(struct ff_worker *w);
 

@@ -280,6 +280,7 @@ local_qp_create(struct ff_qp *qp)
 	l->qp = qp;
 	l->lw = llocal_worker(qp->worker);
 	l->ok_gid_gen = UINT32_MAX;
+	l->moderate_after = LOCAL_MODERATE_RINGS;
 	TAILQ_INIT(&l->inq);
 	for (unsigned i = 0; i < LOCAL_WINDOW; i++) {
 		l->slot[i] = lop_alloc();

@@ -68,14 +68,17 @@ struct lspan {
 };
 
 /*
- * Doorbell moderation where the worker sleeps: a program that rings MODERATE_RINGS times in a row,
- * each within MODERATE_GAP_NS, posts faster than wake-ups pay. Its SQ then stays FF_SQ_POLLED over
- * the worker's sleep, which ends after MODERATE_NS at the latest, until it posts no more. The gap
- * is below any round trip that wakes the worker twice, so ping-pong never gets here.
+ * Doorbell moderation where the worker sleeps: a program that rings several times in a row, each
+ * within MODERATE_GAP_NS, posts faster than wake-ups pay. Its SQ then stays FF_SQ_POLLED over the
+ * worker's sleeps, which end after MODERATE_NS at the latest, for as long as each of them collects
+ * MODERATE_PAYS WQEs. Where it does not (a ping-pong between two fast CPUs rings as often, but has
+ * one WQE at a time), the next attempt needs twice as many rings.
  */
 #define LOCAL_MODERATE_GAP_NS 3000u
 #define LOCAL_MODERATE_RINGS  16u
+#define LOCAL_MODERATE_LATEST 65536u /* rings in a row, after failures */
 #define LOCAL_MODERATE_NS     15000u
+#define LOCAL_MODERATE_PAYS   5u
 
 struct lqp;
 struct lbounce;
@@ -158,9 +161,12 @@ struct lqp {
 	uint64_t retry_deadline;
 	uint64_t last_wqe_ns;
 	bool active; /* on lw->active: SQ is polled */
-	uint64_t last_ring_ns;
-	uint32_t quick_rings; /* in a row */
-	bool moderated;	      /* no doorbells while the worker sleeps a little */
+	/* Moderation: */
+	bool moderated; /* no doorbells while the worker sleeps a little */
+	uint64_t last_ring_ns, judged_ns;
+	uint32_t quick_rings;	 /* in a row */
+	uint32_t moderate_after; /* that many */
+	uint32_t collected;	 /* WQEs since judged_ns */
 	TAILQ_ENTRY(lqp) active_link, wait_link;
 
 	/* Responder. */

@@ -134,6 +134,7 @@ lreq_run(struct lqp *l)
 	}
 	if (n)
 		l->last_wqe_ns = l->lw->now;
+	l->collected += n;
 	return n;
 }
 
@@ -144,8 +145,11 @@ lreq_rung(struct lqp *l)
 
 	l->quick_rings = now - l->last_ring_ns < LOCAL_MODERATE_GAP_NS ? l->quick_rings + 1 : 0;
 	l->last_ring_ns = now;
-	if (l->quick_rings >= LOCAL_MODERATE_RINGS)
+	if (l->quick_rings >= l->moderate_after && !l->moderated) {
 		l->moderated = true;
+		l->judged_ns = now;
+		l->collected = 0;
+	}
 	lreq_activate(l);
 }
 
@@ -167,12 +171,20 @@ lreq_activate(struct lqp *l)
 bool
 lreq_keep_polling(struct lqp *l)
 {
-	if (!l->moderated)
-		return false;
-	if (l->lw->now - l->last_wqe_ns <= 2 * LOCAL_MODERATE_NS)
+	uint32_t collected = l->collected;
+
+	if (!l->moderated || l->lw->now - l->judged_ns < LOCAL_MODERATE_NS)
+		return l->moderated;
+	l->judged_ns = l->lw->now;
+	l->collected = 0;
+	if (collected >= LOCAL_MODERATE_PAYS) {
+		l->moderate_after = LOCAL_MODERATE_RINGS;
 		return true;
+	}
 	l->moderated = false;
 	l->quick_rings = 0;
+	if (l->moderate_after < LOCAL_MODERATE_LATEST)
+		l->moderate_after *= 2;
 	return false;
 }
 
