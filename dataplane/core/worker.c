@@ -100,8 +100,9 @@ step_account(struct ff_worker *w, uint64_t now_ns, unsigned work)
 	atomic_store_explicit(&w->last_ns, now_ns, memory_order_relaxed);
 	if (work) {
 		ff_worker_stat_add(&w->busy_passes, 1);
+		if (w->idle_since_ns)
+			ff_worker_busy(w, now_ns);
 		w->idle_since_ns = 0;
-		ff_worker_busy(w);
 	} else if (!w->idle_since_ns) {
 		w->idle_since_ns = now_ns;
 	}
@@ -159,6 +160,7 @@ ff_worker_create(struct ff_worker *w, unsigned index)
 		.index = index,
 		.idle = ff_config.idle,
 		.spin_ns = (uint64_t)ff_config.spin_us * 1000,
+		.steer_after = FF_STEER_AFTER,
 	};
 	w->epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->epfd < 0)

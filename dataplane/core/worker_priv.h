@@ -11,7 +11,8 @@
 #include "msgring.h"
 #include "worker.h"
 
-#define FF_CACHE_LINE 64
+#define FF_CACHE_LINE  64
+#define FF_STEER_AFTER 16 /* quick wake-ups in a row */
 
 struct ff_worker {
 	/* Constant while the worker runs. */
@@ -32,9 +33,10 @@ struct ff_worker {
 	alignas(FF_CACHE_LINE) bool stop;
 	uint64_t idle_since_ns; /* 0: the pass before had work */
 	unsigned last_work;
-	/* interrupt: does a short spin pay (sleep.c)? */
+	/* interrupt (sleep.c): does a short spin pay? Is it on the wrong CPU? */
 	bool spinning;
 	unsigned spin_credit, spin_probe;
+	unsigned quick_wakes, steer_after;
 	unsigned cpu_countdown; /* passes until the CPU is looked up again */
 
 	/*
@@ -80,9 +82,9 @@ void ff_worker_serve(struct ff_worker *w);
 /* One pass; returns the work done. */
 unsigned ff_worker_pass(struct ff_worker *w, uint64_t now_ns);
 
-/* sleep.c: the pass found no work; or some. */
+/* sleep.c: the pass found no work; or some, after one that did not. */
 void ff_worker_idle(struct ff_worker *w, uint64_t now_ns);
-void ff_worker_busy(struct ff_worker *w);
+void ff_worker_busy(struct ff_worker *w, uint64_t now_ns);
 /* Any thread: something has been posted to w. Full fence; wakes it if it sleeps. */
 void ff_worker_wake(struct ff_worker *w);
 

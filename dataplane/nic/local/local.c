@@ -199,13 +199,9 @@ stage_sleep_prepare(struct ff_worker *w)
 		!TAILQ_EMPTY(&lw->sched) || !TAILQ_EMPTY(&lw->backlog) || !TAILQ_EMPTY(&lw->done);
 	struct lqp *l, *next;
 
-	lw->moderates = false;
 	for (l = TAILQ_FIRST(&lw->active); l; l = next) {
 		next = TAILQ_NEXT(l, active_link);
-		if (lreq_keep_polling(l))
-			lw->moderates = true;
-		else
-			work |= !lreq_park(l);
+		work |= !lreq_park(l);
 	}
 	return work;
 }
@@ -213,10 +209,7 @@ stage_sleep_prepare(struct ff_worker *w)
 static uint64_t
 stage_deadline(struct ff_worker *w)
 {
-	struct lworker *lw = llocal_worker(w);
-	uint64_t d = lsched_deadline(lw), soon = lw->now + LOCAL_MODERATE_NS;
-
-	return lw->moderates && soon < d ? soon : d;
+	return lsched_deadline(llocal_worker(w));
 }
 
 /* ---- nic.h ---- */
@@ -280,7 +273,6 @@ local_qp_create(struct ff_qp *qp)
 	l->qp = qp;
 	l->lw = llocal_worker(qp->worker);
 	l->ok_gid_gen = UINT32_MAX;
-	l->moderate_after = LOCAL_MODERATE_RINGS;
 	TAILQ_INIT(&l->inq);
 	for (unsigned i = 0; i < LOCAL_WINDOW; i++) {
 		l->slot[i] = lop_alloc();
@@ -297,7 +289,7 @@ local_qp_create(struct ff_qp *qp)
 static void
 local_post(struct ff_qp *qp)
 {
-	lreq_rung(qp->nic);
+	lreq_activate(qp->nic);
 }
 
 static void

@@ -67,19 +67,6 @@ struct lspan {
 	uint32_t rkey;
 };
 
-/*
- * Doorbell moderation where the worker sleeps: a program that rings several times in a row, each
- * within MODERATE_GAP_NS, posts faster than wake-ups pay. Its SQ then stays FF_SQ_POLLED over the
- * worker's sleeps, which end after MODERATE_NS at the latest, for as long as each of them collects
- * MODERATE_PAYS WQEs. Where it does not (a ping-pong between two fast CPUs rings as often, but has
- * one WQE at a time), the next attempt needs twice as many rings.
- */
-#define LOCAL_MODERATE_GAP_NS 3000u
-#define LOCAL_MODERATE_RINGS  16u
-#define LOCAL_MODERATE_LATEST 65536u /* rings in a row, after failures */
-#define LOCAL_MODERATE_NS     15000u
-#define LOCAL_MODERATE_PAYS   5u
-
 struct lqp;
 struct lbounce;
 
@@ -161,12 +148,6 @@ struct lqp {
 	uint64_t retry_deadline;
 	uint64_t last_wqe_ns;
 	bool active; /* on lw->active: SQ is polled */
-	/* Moderation: */
-	bool moderated; /* no doorbells while the worker sleeps a little */
-	uint64_t last_ring_ns, judged_ns;
-	uint32_t quick_rings;	 /* in a row */
-	uint32_t moderate_after; /* that many */
-	uint32_t collected;	 /* WQEs since judged_ns */
 	TAILQ_ENTRY(lqp) active_link, wait_link;
 
 	/* Responder. */
@@ -214,7 +195,6 @@ struct lworker {
 	struct ltenant_list sched;
 	struct ltenant *tenants; /* FF_TENANTS_MAX */
 	struct lop_list done;	 /* operations of this worker's QPs that are back */
-	bool moderates;		 /* it sleeps while some SQs count as polled */
 	struct lop_list backlog; /* messages that found a ring full */
 	struct rte_mempool *bounces;
 	struct rte_mempool *clones;
@@ -226,12 +206,8 @@ struct lworker {
 unsigned lreq_run(struct lqp *l);
 /* Sends op (again) towards its destination. */
 void lreq_submit(struct lqp *l, struct lop *op);
-/* The container rang. */
-void lreq_rung(struct lqp *l);
 /* The SQ has or may have WQEs: poll it. */
 void lreq_activate(struct lqp *l);
-/* May the worker sleep (LOCAL_MODERATE_NS at most) while the SQ counts as polled? */
-bool lreq_keep_polling(struct lqp *l);
 /* Back to doorbells. False: a WQE came in between, it stays active. */
 bool lreq_park(struct lqp *l);
 /* All WQEs that were not started become flush completions. */

@@ -134,23 +134,7 @@ lreq_run(struct lqp *l)
 	}
 	if (n)
 		l->last_wqe_ns = l->lw->now;
-	l->collected += n;
 	return n;
-}
-
-void
-lreq_rung(struct lqp *l)
-{
-	uint64_t now = l->lw->now;
-
-	l->quick_rings = now - l->last_ring_ns < LOCAL_MODERATE_GAP_NS ? l->quick_rings + 1 : 0;
-	l->last_ring_ns = now;
-	if (l->quick_rings >= l->moderate_after && !l->moderated) {
-		l->moderated = true;
-		l->judged_ns = now;
-		l->collected = 0;
-	}
-	lreq_activate(l);
 }
 
 void
@@ -166,26 +150,6 @@ lreq_activate(struct lqp *l)
 	TAILQ_INSERT_TAIL(&lw->active, l, active_link);
 	atomic_store_explicit(ff_queue_word(FF_QUEUE_ANNEX(l->qp->sq.buf)), FF_SQ_POLLED,
 			      memory_order_relaxed);
-}
-
-bool
-lreq_keep_polling(struct lqp *l)
-{
-	uint32_t collected = l->collected;
-
-	if (!l->moderated || l->lw->now - l->judged_ns < LOCAL_MODERATE_NS)
-		return l->moderated;
-	l->judged_ns = l->lw->now;
-	l->collected = 0;
-	if (collected >= LOCAL_MODERATE_PAYS) {
-		l->moderate_after = LOCAL_MODERATE_RINGS;
-		return true;
-	}
-	l->moderated = false;
-	l->quick_rings = 0;
-	if (l->moderate_after < LOCAL_MODERATE_LATEST)
-		l->moderate_after *= 2;
-	return false;
 }
 
 /* Would lreq_run() start or flush something? */
