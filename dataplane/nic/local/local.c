@@ -16,7 +16,7 @@
 
 #define NUM_BOUNCES 63u
 #define NUM_CLONES  255u
-#define PASS_ROUNDS 4u
+#define PASS_ROUNDS 2u
 
 static int stage_slot;
 

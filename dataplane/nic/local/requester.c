@@ -96,6 +96,16 @@ start(struct lqp *l, struct lop *op)
 	lreq_submit(l, op);
 }
 
+/* Its lines are in the cache of the CPU that posts: on their way while others are worked on. */
+static void
+prefetch_wqe(const struct ff_queue *sq, uint32_t idx)
+{
+	const uint8_t *elem = ff_queue_elem(sq, idx);
+
+	for (size_t at = 0; at < sizeof(struct rxe_send_wqe) + sizeof(struct rxe_sge); at += 64)
+		__builtin_prefetch(elem + at);
+}
+
 unsigned
 lreq_run(struct lqp *l)
 {
@@ -114,13 +124,17 @@ lreq_run(struct lqp *l)
 	producer = ff_queue_producer(sq);
 	while (n < REQ_BURST && sq->next != producer && l->tail - l->head < LOCAL_WINDOW) {
 		struct lop *op = lqp_slot(l, l->tail);
-		int rc = lwqe_load(l, sq->next, op);
+		uint32_t after = (sq->next + 1) & sq->mask;
+		int rc;
 
+		if (after != producer)
+			prefetch_wqe(sq, after);
+		rc = lwqe_load(l, sq->next, op);
 		if (rc == LST_CANCELLED) {
 			l->blocked = true;
 			break;
 		}
-		sq->next = (sq->next + 1) & sq->mask;
+		sq->next = after;
 		l->tail++;
 		n++;
 		if (rc) {
