@@ -212,7 +212,7 @@ channel_close_conns(struct ff_channel *ch)
 		if (cn->channel != ch)
 			continue;
 		if (cn->state == CONN_CONTEXT) {
-			ff_async_ucontext(cn->uc, EVENT_DEVICE_FATAL, 0);
+			ff_ucontext_fatal(cn->uc);
 			ff_ucontext_destroy(cn->uc);
 		}
 		conn_close(cn);

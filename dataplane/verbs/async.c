@@ -96,7 +96,7 @@ deliver_one(struct ff_async_src *s, uint32_t event)
 		}
 		cq->async_sent += emit(cq->obj.uc, cq->obj.user_handle, event);
 		if (cq->overrun)
-			qps_cq_overrun(cq);
+			qps_to_error(cq->obj.uc, cq);
 		break;
 	case ASYNC_SRQ:
 		srq = (struct ff_srq *)((uint8_t *)s - offsetof(struct ff_srq, async_src));

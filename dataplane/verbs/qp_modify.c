@@ -10,7 +10,7 @@
 #define PSN_MASK	0xffffffu
 #define MASK_STANDARD	((1u << 21) - 1) /* IB_QP_ATTR_STANDARD_BITS: up to DEST_QPN */
 #define MASK_RATE_LIMIT (1u << 25)
-#define OVERRUN_BATCH	16u
+#define TO_ERROR_BATCH	16u
 
 static struct ff_ah_attr
 dest_of(const struct ib_uverbs_qp_dest *d)
@@ -281,8 +281,8 @@ cmd_query_qp(struct verbs_cmd *cmd)
 	return verbs_response(cmd, &resp, sizeof(resp));
 }
 
-struct overrun {
-	const struct ff_cq *cq;
+struct to_error {
+	const struct ff_cq *cq; /* NULL: all QPs */
 	struct ff_ucontext *uc;
 	uint32_t pos;
 	bool more;
@@ -290,18 +290,18 @@ struct overrun {
 
 /* Owner worker: a few QPs at a time, so that others are not held up. */
 static void
-overrun_on_worker(void *arg)
+to_error_on_worker(void *arg)
 {
-	struct overrun *o = arg;
+	struct to_error *o = arg;
 	struct ff_qp *qp = NULL;
 
-	for (unsigned i = 0; i < OVERRUN_BATCH; i++) {
+	for (unsigned i = 0; i < TO_ERROR_BATCH; i++) {
 		struct ff_qp_attr new;
 
 		qp = verbs_handle_next(o->uc, FF_OBJ_QP, &o->pos);
 		if (!qp)
 			break;
-		if ((qp->scq != o->cq && qp->rcq != o->cq) || qp->detached ||
+		if ((o->cq && qp->scq != o->cq && qp->rcq != o->cq) || qp->detached ||
 		    qp->attr.state == FF_QPS_RESET || qp->attr.state == FF_QPS_ERR)
 			continue;
 		new = qp->attr;
@@ -312,11 +312,11 @@ overrun_on_worker(void *arg)
 }
 
 void
-qps_cq_overrun(struct ff_cq *cq)
+qps_to_error(struct ff_ucontext *uc, const struct ff_cq *cq)
 {
-	struct overrun o = {.cq = cq, .uc = cq->obj.uc};
+	struct to_error o = {.cq = cq, .uc = uc};
 
 	do {
-		ff_worker_call(cq->obj.uc->worker, overrun_on_worker, &o);
+		ff_worker_call(uc->worker, to_error_on_worker, &o);
 	} while (o.more);
 }

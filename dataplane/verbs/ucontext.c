@@ -273,6 +273,13 @@ release_one(enum ff_obj_type type, void *obj)
 }
 
 void
+ff_ucontext_fatal(struct ff_ucontext *uc)
+{
+	qps_to_error(uc, NULL);
+	ff_async_ucontext(uc, FF_EVENT_DEVICE_FATAL, 0);
+}
+
+void
 ff_ucontext_destroy(struct ff_ucontext *uc)
 {
 	static const enum ff_obj_type order[] = {FF_OBJ_QP, FF_OBJ_SRQ, FF_OBJ_CQ, FF_OBJ_MW,

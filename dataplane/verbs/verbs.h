@@ -373,6 +373,11 @@ void ff_verbs_fini(void);
 /* ---- ucontexts (ucontext.c) ---- */
 /* Links it into ch->contexts; destroy unlinks it. NULL and errno. */
 struct ff_ucontext *ff_ucontext_create(struct ff_channel *ch);
+/*
+ * The device is about to go: all QPs to error, so that who only polls a CQ sees flushed work
+ * requests; then the event.
+ */
+void ff_ucontext_fatal(struct ff_ucontext *uc);
 /* Destroys all objects of it in the order QP, SRQ, CQ, MW, MR, AH, PD; then itself. */
 void ff_ucontext_destroy(struct ff_ucontext *uc);
 

@@ -127,8 +127,8 @@ void qp_detach(struct ff_qp *qp);
 void qp_release(struct ff_qp *qp);
 /* Owner worker: windows of type 2 that are bound to qp become free (IBTA 10.6.7.2.3). */
 void mws_unbind_qp(struct ff_qp *qp);
-/* Control: the CQ was overrun, its QPs go to error (IBTA 10.6.10). */
-void qps_cq_overrun(struct ff_cq *cq);
+/* Control: the QPs of cq, which was overrun (IBTA 10.6.10), or all (NULL) go to error. */
+void qps_to_error(struct ff_ucontext *uc, const struct ff_cq *cq);
 
 /* ---- qp_table.c ---- */
 /* IBTA 11.2.5.2, table 91: may a QP of this type go from cur to next with these attributes? */

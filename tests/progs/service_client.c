@@ -3,6 +3,7 @@
  * A program that depends on the router, seen from outside. Under the shim:
  *   service_client watch [once]  traffic until the device fails; says what it was told, closes,
  *                                and, but for once, opens the device again when it is back
+ *   service_client spin          posts a receive and polls, nothing else; says what comes
  *   service_client loop          traffic until the end of stdin; a line on stdin asks for its count
  *   service_client qps N         makes N QPs, says how many there are, waits for the end of stdin
  *   service_client pin N BYTES   the same with N regions of BYTES
@@ -133,6 +134,28 @@ watch(bool once)
 	return bad;
 }
 
+/* ---- spin ---- */
+
+static int
+spin(void)
+{
+	struct ibv_context *ctx = loopback_device();
+	struct ibv_recv_wr wr = {.wr_id = 7}, *bad;
+	struct loopback l;
+	struct ibv_wc wc;
+	int n;
+
+	if (!ctx || loopback_open(&l, ctx, HALF) || ibv_post_recv(l.qp[0], &wr, &bad))
+		return fail("start");
+	puts("ready");
+	while (!(n = ibv_poll_cq(l.cq, 1, &wc)))
+		;
+	printf("poll: %s\n", n < 0 ? "failed" : ibv_wc_status_str(wc.status));
+	loopback_close(&l);
+	ibv_close_device(ctx);
+	return n < 0 || wc.wr_id != 7;
+}
+
 /* ---- loop ---- */
 
 static void *
@@ -237,12 +260,14 @@ main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc >= 2 && strcmp(argv[1], "watch") == 0)
 		return watch(argc > 2);
+	if (argc == 2 && strcmp(argv[1], "spin") == 0)
+		return spin();
 	if (argc == 2 && strcmp(argv[1], "loop") == 0)
 		return loop();
 	if (argc == 3 && strcmp(argv[1], "qps") == 0)
 		return hold((unsigned)atoi(argv[2]), 0);
 	if (argc == 4 && strcmp(argv[1], "pin") == 0)
 		return hold((unsigned)atoi(argv[2]), strtoul(argv[3], NULL, 0));
-	fputs("Usage: service_client watch [once] | loop | qps N | pin N BYTES\n", stderr);
+	fputs("Usage: service_client watch [once] | spin | loop | qps N | pin N BYTES\n", stderr);
 	return 2;
 }
