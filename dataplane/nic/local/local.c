@@ -113,6 +113,7 @@ stage_init(struct ff_worker *w)
 	TAILQ_INIT(&lw->done);
 	TAILQ_INIT(&lw->backlog);
 	lw->next_retry = UINT64_MAX;
+	lw->rnr_pause = LOCAL_RNR_PAUSE;
 	lw->tenants = calloc(FF_TENANTS_MAX, sizeof(*lw->tenants));
 	lw->bounces =
 		pool_create("ff_bounce", ff_worker_index(w), NUM_BOUNCES, sizeof(struct lbounce));

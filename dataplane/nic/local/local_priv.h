@@ -24,6 +24,12 @@
 #define LOCAL_SLICE	  (64u * 1024)	/* most bytes copied in one step of one QP */
 #define LOCAL_PASS_BYTES  (256u * 1024) /* copy budget of one pass */
 #define LOCAL_OP_COST	  512u		/* bytes that an operation counts for by itself */
+/*
+ * Who posts a receive WQE rings no bell. A receiver that was kept from its CPU by the worker has
+ * posted some as soon as the worker sleeps: so the first look is not long after; later ones wait
+ * for twice as long each.
+ */
+#define LOCAL_RNR_PAUSE	  10000u
 #define LOCAL_POLL_NS	  50000u	/* an SQ is polled this long after its last WQE */
 #define LOCAL_POLLED_MAX  64u		/* SQs polled without a doorbell, per worker */
 #define LOCAL_ERR_SCAN_NS 10000000u	/* QPs in error: look for new receive WQEs to flush */
@@ -188,6 +194,7 @@ struct lworker {
 	struct lqp_list waiting; /* requesters that nobody answered */
 	uint64_t next_retry;	 /* the earliest retry_deadline among them, or earlier */
 	struct lqp_list rnr;	 /* responders without a receive WQE */
+	uint64_t rnr_pause;	 /* until the next look at them, if it comes to sleeping */
 	struct lqp_list starved; /* responders that wait for somebody's bounce buffer */
 	uint64_t starved_retry;	 /* look again then, or when one of ours is free */
 	struct lqp_list err;	 /* QPs in error with a receive queue */

@@ -263,6 +263,7 @@ lresp_rnr_check(struct lqp *l)
 
 	if (atomic_load_explicit(&op->cancel, memory_order_relaxed) ||
 	    (q->buf && ff_queue_producer(q) != q->index)) {
+		l->lw->rnr_pause = LOCAL_RNR_PAUSE;
 		l->rnr = false;
 		TAILQ_REMOVE(&l->lw->rnr, l, rnr_link);
 		lsched_ready(l);

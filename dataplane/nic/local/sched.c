@@ -16,6 +16,7 @@
  */
 #define RNR_WAKE_NS	       100000u
 #define RNR_CHECKS	       16u /* RNR waiters looked at per pass */
+#define RNR_PAUSE_MAX	       1000000u
 
 /* IBTA table 45: 0 is the longest. In units of 10 us. */
 uint64_t
@@ -228,6 +229,12 @@ lsched_deadline(struct lworker *lw)
 	}
 	if (d < lw->now + RNR_WAKE_NS)
 		d = lw->now + RNR_WAKE_NS;
+	if (!TAILQ_EMPTY(&lw->rnr)) {
+		if (lw->now + lw->rnr_pause < d)
+			d = lw->now + lw->rnr_pause;
+		if (lw->rnr_pause < RNR_PAUSE_MAX)
+			lw->rnr_pause *= 2;
+	}
 	if (!TAILQ_EMPTY(&lw->waiting) && lw->next_retry < d)
 		d = lw->next_retry;
 	if (!TAILQ_EMPTY(&lw->starved) && lw->starved_retry < d)
