@@ -291,6 +291,6 @@ void admin_fini(void);
 bool admin_state_has(const char *id);
 
 /* Values of enum ibv_event_type. */
-#define EVENT_GID_CHANGE   18u
+#define EVENT_GID_CHANGE 18u
 
 #endif

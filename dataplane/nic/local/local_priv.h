@@ -30,10 +30,10 @@
  * for twice as long each.
  */
 #define LOCAL_RNR_PAUSE	  10000u
-#define LOCAL_POLL_NS	  50000u	/* an SQ is polled this long after its last WQE */
-#define LOCAL_POLLED_MAX  64u		/* SQs polled without a doorbell, per worker */
-#define LOCAL_ERR_SCAN_NS 10000000u	/* QPs in error: look for new receive WQEs to flush */
-#define LOCAL_GRH	  40u		/* IBTA 8.3; in front of every UD message */
+#define LOCAL_POLL_NS	  50000u    /* an SQ is polled this long after its last WQE */
+#define LOCAL_POLLED_MAX  64u	    /* SQs polled without a doorbell, per worker */
+#define LOCAL_ERR_SCAN_NS 10000000u /* QPs in error: look for new receive WQEs to flush */
+#define LOCAL_GRH	  40u	    /* IBTA 8.3; in front of every UD message */
 
 /* Where an operation is. Written by the worker that holds it. */
 enum lop_phase {
