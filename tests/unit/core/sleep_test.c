@@ -221,6 +221,73 @@ test_policies_sleep_or_not(void)
 	workers_down();
 }
 
+/* Passes driven by hand, at times of our own. */
+static void
+test_short_spin(void)
+{
+	struct ff_worker w = {0};
+	uint64_t at = 1000000;
+
+	ff_config.idle = FF_IDLE_INTERRUPT;
+	CU_ASSERT_FATAL(ff_worker_create(&w, 0) == 0);
+	/* It has paid: the worker stays awake at first, and what comes then is to its credit. */
+	w.spin_credit = 1;
+	w.idle_since_ns = at;
+	ff_worker_idle(&w, at);
+	ff_worker_idle(&w, at + 500);
+	CU_ASSERT_EQUAL(atomic_load(&w.sleeps), 0);
+	ff_worker_busy(&w, at + 600);
+	CU_ASSERT(w.spin_credit > 1);
+	/* In vain: credit sinks, until it does not even try, but for now and then. */
+	while (w.spin_credit) {
+		unsigned credit = w.spin_credit;
+
+		at += 1000000;
+		w.idle_since_ns = at;
+		ff_worker_idle(&w, at);
+		CU_ASSERT(eventfd_write(w.wake_fd, 1) == 0); /* else it would sleep for good */
+		ff_worker_idle(&w, at + 100000);
+		CU_ASSERT_EQUAL_FATAL(w.spin_credit, credit - 1);
+	}
+	at += 1000000;
+	w.idle_since_ns = at;
+	w.spin_probe = 0;
+	CU_ASSERT(eventfd_write(w.wake_fd, 1) == 0);
+	ff_worker_idle(&w, at);
+	CU_ASSERT_FALSE(w.spinning);
+	ff_worker_destroy(&w);
+}
+
+/* Woken again and again at once, it tries another CPU, each time more seldom; the set stays. */
+static void
+test_moves(void)
+{
+	struct ff_worker w = {0};
+	uint64_t at = 1000000;
+	cpu_set_t before, after;
+	unsigned i, limit;
+
+	ff_config.idle = FF_IDLE_INTERRUPT;
+	CU_ASSERT_FATAL(ff_worker_create(&w, 0) == 0);
+	CU_ASSERT_FATAL(sched_getaffinity(0, sizeof(before), &before) == 0);
+	limit = w.steer_after;
+	for (i = 0; i < limit; i++, at += 5000) {
+		CU_ASSERT_EQUAL(w.steer_after, limit);
+		w.idle_since_ns = at - 4000;
+		ff_worker_busy(&w, at);
+	}
+	CU_ASSERT_EQUAL(w.steer_after, 2 * limit);
+	CU_ASSERT_EQUAL(w.quick_wakes, 0);
+	CU_ASSERT_FATAL(sched_getaffinity(0, sizeof(after), &after) == 0);
+	CU_ASSERT(CPU_EQUAL(&before, &after));
+	/* A wake-up after a while is what sleep is for. */
+	w.quick_wakes = 5;
+	w.idle_since_ns = at - 1000000;
+	ff_worker_busy(&w, at);
+	CU_ASSERT_EQUAL(w.quick_wakes, 0);
+	ff_worker_destroy(&w);
+}
+
 static void
 test_clock(void)
 {
@@ -252,6 +319,8 @@ main(void)
 	CU_add_test(s, "wake fd must be an eventfd", test_wake_fd_must_be_eventfd);
 	CU_add_test(s, "deadline", test_deadline);
 	CU_add_test(s, "policies sleep or do not", test_policies_sleep_or_not);
+	CU_add_test(s, "short spin", test_short_spin);
+	CU_add_test(s, "moves to another CPU", test_moves);
 	CU_add_test(s, "clock", test_clock);
 	return fixture_run();
 }
