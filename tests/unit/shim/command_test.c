@@ -290,7 +290,7 @@ test_modify_srq(void)
 
 /* Each of these must end in EIO, with the connection given up and nothing written. */
 static void
-bad_reply(void (*spoil)(struct router_reply *))
+bad_reply(const struct router_reply *spoilt)
 {
 	struct {
 		uint8_t bytes[16], guard[64];
@@ -299,9 +299,10 @@ bad_reply(void (*spoil)(struct router_reply *))
 	int fd = setup();
 
 	memset(&resp, 0xaa, sizeof(resp));
+	next = *spoilt;
 	memset(next.out, 0x55, sizeof(next.out));
 	next.out_len = 64;
-	spoil(&next);
+	next.fd[0] = pipe_fd[0];
 	CU_ASSERT_EQUAL(write_command(fd, IB_USER_VERBS_CMD_QUERY_DEVICE, &cmd, sizeof(cmd), 16),
 			-1);
 	CU_ASSERT_EQUAL(errno, EIO);
@@ -315,84 +316,27 @@ bad_reply(void (*spoil)(struct router_reply *))
 }
 
 static void
-spoil_out_len(struct router_reply *r)
-{
-	r->lie_out_len = 1;
-}
-static void
-spoil_out_len_huge(struct router_reply *r)
-{
-	r->lie_out_len = UINT32_MAX - 100;
-}
-static void
-spoil_num_fds(struct router_reply *r)
-{
-	r->lie_num_fds = 1;
-}
-static void
-spoil_num_fds_huge(struct router_reply *r)
-{
-	r->lie_num_fds = 1u << 31;
-}
-static void
-spoil_len(struct router_reply *r)
-{
-	r->lie_len = 1000;
-}
-static void
-spoil_type(struct router_reply *r)
-{
-	r->lie_type = 1;
-}
-static void
-spoil_cut(struct router_reply *r)
-{
-	r->cut = 10;
-}
-static void
-spoil_hang_up(struct router_reply *r)
-{
-	r->hang_up = true;
-}
-
-static void
-spoil_patch(struct router_reply *r)
-{
-	r->num_fds = 1;
-	r->fd[0] = pipe_fd[0];
-	r->fds[0] = (struct ff_fd_desc){.kind = FF_FD_PATCH, .patch_off = r->out_len - 3};
-}
-
-static void
-spoil_kind(struct router_reply *r)
-{
-	r->num_fds = 1;
-	r->fd[0] = pipe_fd[0];
-	r->fds[0] = (struct ff_fd_desc){.kind = 99};
-}
-
-static void
-spoil_extra_fd(struct router_reply *r)
-{
-	r->num_fds = 1;
-	r->lie_num_fds = -1u;
-	r->fd[0] = pipe_fd[0];
-}
-
-static void
 test_bad_replies(void)
 {
-	static void (*const spoils[])(struct router_reply *) = {
-		spoil_out_len, spoil_out_len_huge, spoil_num_fds,  spoil_num_fds_huge,
-		spoil_len,     spoil_type,	   spoil_cut,	   spoil_hang_up,
-		spoil_patch,   spoil_kind,	   spoil_extra_fd,
+	static const struct router_reply spoilt[] = {
+		{.lie_out_len = 1},
+		{.lie_out_len = UINT32_MAX - 100},
+		{.lie_num_fds = 1},
+		{.lie_num_fds = 1u << 31},
+		{.lie_len = 1000},
+		{.lie_type = 1},
+		{.cut = 10},
+		{.hang_up = true},
+		{.num_fds = 1, .fds[0] = {.kind = FF_FD_PATCH, .patch_off = 64 - 3}},
+		{.num_fds = 1, .fds[0] = {.kind = 99}},
+		{.num_fds = 1, .lie_num_fds = -1u},
 	};
 	int before;
 
-	bad_reply(spoils[0]);
+	bad_reply(&spoilt[0]);
 	before = number_of_fds();
-	for (unsigned int i = 0; i < sizeof(spoils) / sizeof(spoils[0]); i++)
-		bad_reply(spoils[i]);
+	for (unsigned int i = 0; i < sizeof(spoilt) / sizeof(spoilt[0]); i++)
+		bad_reply(&spoilt[i]);
 	CU_ASSERT_TRUE(fds_reach(before));
 }
 
