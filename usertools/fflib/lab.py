@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 
-from . import container, net, router, sysns
+from . import container, net, router, sysns, wire
 from .errors import LabError
 
 DEFAULT_NAME = "lab"
@@ -99,16 +99,19 @@ class Lab:
 
     # Up
 
-    def up(self, hosts, containers, binaries, options, tenants=None):
+    def up(self, hosts, containers, binaries, options, tenants=None, impair=None):
         """
         hosts x containers; binaries: router.Binaries, or None for the plain overlay alone;
-        options: router.config_make; tenants: of containers that are not of the default one.
-        Leaves nothing behind when it fails.
+        options: router.config_make; tenants: of containers that are not of the default one;
+        impair: wire.Impair, or None for a bridge of the kernel between the hosts. Leaves nothing
+        behind when it fails.
         """
         names = [f"c{n}" for n in range(1, hosts * containers + 1)]
         for name in tenants or {}:
             if name not in names:
                 raise LabError(f"--tenant: no container {name} (there are: {', '.join(names)})")
+        if impair:
+            wire.check(impair, [f"host{n}" for n in range(1, hosts + 1)])
         os.makedirs(base_dir(), mode=0o755, exist_ok=True)
         try:
             os.mkdir(self.dir, 0o755)
@@ -117,29 +120,33 @@ class Lab:
                            "ff-lab status, ff-lab down") from None
         try:
             with self._locked():
-                self._build(hosts, containers, binaries, options, tenants or {})
+                self._build(hosts, containers, binaries, options, tenants or {}, impair)
         except BaseException:
             self.down()
             raise
 
-    def _build(self, hosts, containers, binaries, options, tenants):
+    def _build(self, hosts, containers, binaries, options, tenants, impair):
         self.state = {"version": 1, "name": self.name, "hosts": [], "containers": [],
                       "next": 1, "tenants": tenants,
                       "visible": binaries.visible if binaries else [],
-                      "underlay": self._path("ns", "underlay")}
+                      "underlay": self._path("ns", "underlay"), "wire": None}
         os.mkdir(self._path("ns"), 0o700)
         os.mkdir(self._path("root"), 0o700)
         self._save()
         net.netns_make(self.state["underlay"])
-        net.underlay_configure(self.state["underlay"])
+        net.underlay_configure(self.state["underlay"], not impair)
         for index in range(1, hosts + 1):
-            self._host_make(index, hosts, binaries, options)
+            self._host_make(index, hosts, not impair)
+        if impair:
+            wire.start(self.dir, self.state, impair, self._save)
+        for host in self.state["hosts"] if binaries else []:
+            router.start(host, f"ff-{self.name}-{host['name']}", binaries, options, self._save)
         self._hosts_file_write(hosts * containers)
         for host in self.state["hosts"]:
             for _ in range(containers):
                 self._container_make(f"c{self.state['next']}", host)
 
-    def _host_make(self, index, count, binaries, options):
+    def _host_make(self, index, count, bridge):
         name = f"host{index}"
         host = {"name": name, "index": index, "netns": self._path("ns", name),
                 "address": net.host_address(index), "dir": self._path(name), "router": None}
@@ -147,9 +154,7 @@ class Lab:
         os.mkdir(host["dir"], 0o755)
         self._save()
         net.netns_make(host["netns"])
-        net.host_configure(host["netns"], self.state["underlay"], index, count)
-        if binaries:
-            router.start(host, f"ff-{self.name}-{name}", binaries, options, self._save)
+        net.host_configure(host["netns"], self.state["underlay"], index, count, bridge)
 
     def _hosts_file_write(self, count):
         lines = ["127.0.0.1 localhost", "::1 localhost"]
@@ -241,8 +246,10 @@ class Lab:
             namespaces = self._namespaces()
             # Containers first: a router must never be seen to lose a live peer to our clean-up.
             faults = self._kill_all(state, {i for p, i in namespaces.items()
-                                            if not os.path.basename(p).startswith("host")})
+                                            if not os.path.basename(p).startswith(
+                                                ("host", "underlay"))})
             faults += [fault for host in state["hosts"] for fault in router.stop(host)]
+            faults += wire.stop(state)
             faults += self._kill_all(state, set(namespaces.values()))
             for path in namespaces:
                 net.netns_drop(path)

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import subprocess
 
-from . import sysns
+from . import offload, sysns
 from .errors import LabError
 
 UNDERLAY = ipaddress.ip_network("192.168.1.0/24")
@@ -106,17 +106,26 @@ def netns_inode(path):
     return held.st_ino if held.st_dev == own.st_dev else None
 
 
-def underlay_configure(path):
+def underlay_configure(path, bridge):
+    """bridge: of the kernel, for hosts that are not joined by ff-wire."""
     in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"},
-             ["link add br0 type bridge", "link set br0 up"])
+             ["link add br0 type bridge", "link set br0 up"] if bridge else [])
 
 
-def host_configure(path, underlay_path, index, count):
-    """eth0 on the underlay, a bridge, and vxlan0 that floods to the count - 1 other hosts."""
+def host_configure(path, underlay_path, index, count, bridge):
+    """
+    eth0 on the underlay, a bridge, and vxlan0 that floods to the count - 1 other hosts. Without
+    the underlay's bridge, ff-wire joins the hosts: it impairs single frames, so the kernel must
+    cut what it sends by eth0 into such. Nor does eth0 speak IPv6 then: what it says by itself, at
+    times of its own, would take dice.
+    """
     address = host_address(index)
     in_netns(underlay_path, _ip_batch,
              [f"link add host{index} type veth peer name eth0 netns {path}",
-              f"link set host{index} master br0 up"])
+              f"link set host{index} {'master br0 ' if bridge else ''}up"])
+    if not bridge:
+        in_netns(path, _sysctl, {"ipv6/conf/eth0/disable_ipv6": "1"})
+        in_netns(path, offload.segmentation_off, "eth0")
     in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"}, [
         f"address add {address}/{UNDERLAY.prefixlen} dev eth0",
         "link set eth0 up",
