@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ports: what carries the RoCEv2 engine's packets between hosts. One interface, several kinds:
+ *   udp     a kernel UDP socket that carries VXLAN (RFC 7348): the default, needs no set-up
+ *   ethdev  a DPDK port: af_packet or af_xdp beside the kernel, memif, tap, or a NIC given whole
+ *
+ * The engine hands over and gets *inner* packets: an IPv4 or IPv6 header, UDP, BTH ... iCRC. What
+ * is in front of them (Ethernet, VXLAN, outer headers) is the port's. Lengths count bytes from the
+ * first byte of the IP header to the last byte of the iCRC.
+ *
+ * Threads: open and close on the control thread, before workers start and after they have ended;
+ * a queue belongs to one worker, and its functions run there alone. They never block.
+ */
+#ifndef FF_NET_PORT_H
+#define FF_NET_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FF_PORT_BURST 64u
+
+enum ff_encap {
+	FF_ENCAP_NONE,	/* container addresses straight on the underlay */
+	FF_ENCAP_VXLAN, /* inner Ethernet in RFC 7348 */
+};
+
+/* Where a packet goes, as the overlay resolver found it (overlay.h). */
+struct ff_path {
+	uint8_t host[16]; /* outer destination; IPv4 as ::ffff:a.b.c.d. encap none: the inner one */
+	uint8_t dst_mac[6]; /* inner Ethernet with VXLAN, the only one with none */
+	uint8_t src_mac[6];
+	uint32_t vni; /* 24 bits */
+	uint16_t mtu; /* longest inner packet that goes through */
+	enum ff_encap encap;
+};
+
+/*
+ * Packets to one destination, one behind the other in one buffer: all of seg_len bytes but the
+ * last, which may be shorter. The bytes are the caller's again when ff_port_tx() returns.
+ */
+struct ff_port_tx {
+	const struct ff_path *path;
+	const uint8_t *bytes;
+	uint32_t len;
+	uint16_t seg_len;  /* <= path->mtu */
+	uint16_t src_port; /* outer UDP source port: flow hash of the inner packet (RFC 7348, 5) */
+	uint8_t tos;	   /* outer DSCP and ECN: as inside (RFC 6040) */
+};
+
+/* One inner packet that came in. Valid until the queue's next ff_port_rx(). */
+struct ff_port_rx {
+	uint8_t *bytes; /* 16-byte alignment is not promised */
+	uint32_t len;
+	uint32_t vni;	   /* encap none: 0 */
+	uint8_t outer_tos; /* its ECN bits are the network's word: CE there counts as CE inside */
+	uint8_t host[16];  /* outer source */
+};
+
+struct ff_port; /* one per underlay */
+struct ff_port_queue;
+
+struct ff_port_conf {
+	const char *kind;    /* "udp", or "ethdev" */
+	const char *devargs; /* ethdev: as EAL's --vdev or PCI address; else NULL */
+	uint8_t address[16]; /* own underlay address to bind to; all zeroes: any */
+	uint16_t udp_port;   /* VXLAN: where we listen and what we send to */
+	uint16_t num_queues; /* one per worker */
+};
+
+enum ff_port_counter {
+	FF_PC_TX_PACKETS,
+	FF_PC_TX_BYTES,
+	FF_PC_TX_CALLS,	  /* system calls, or bursts */
+	FF_PC_TX_DROPPED, /* no room: the wire lost it, as far as the engine knows */
+	FF_PC_RX_PACKETS,
+	FF_PC_RX_BYTES,
+	FF_PC_RX_CALLS,
+	FF_PC_RX_BAD,	  /* not what the encapsulation says: short, wrong flags, wrong type */
+	FF_PC_RX_DROPPED, /* no room in our queue. udp: seen late, a GRO train counts once */
+	FF_PC_MAX,
+};
+
+/* NULL and -errno in *err: -EINVAL also for a kind that is not there. */
+struct ff_port *ff_port_open(const struct ff_port_conf *conf, int *err);
+void ff_port_close(struct ff_port *p); /* NULL is allowed */
+struct ff_port_queue *ff_port_queue_get(struct ff_port *p, unsigned queue);
+/*
+ * Sends n of them in order. Returns how many elements left whole; of the others, some or all
+ * packets were dropped and counted, as by a full NIC ring: the engine retransmits. A full queue
+ * takes the rest of the call with it; an element that is too long, or that has no route, is lost
+ * alone.
+ */
+unsigned ff_port_tx(struct ff_port_queue *q, const struct ff_port_tx *tx, unsigned n);
+/*
+ * Up to n <= FF_PORT_BURST inner packets. When fewer than n came, the queue holds nothing back and
+ * its fd tells of more; with n of them, there may be others that the fd does not know of.
+ */
+unsigned ff_port_rx(struct ff_port_queue *q, struct ff_port_rx *rx, unsigned n);
+/* For a worker that sleeps: readable when packets are there, level-triggered; -1: must be polled.
+ */
+int ff_port_queue_fd(const struct ff_port_queue *q);
+/* Bytes that the inner packet may have for the underlay's MTU, as it was when the port opened. */
+uint16_t ff_port_mtu(const struct ff_port *p);
+/* Any thread. */
+void ff_port_counters(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX]);
+
+#endif

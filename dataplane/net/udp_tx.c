@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The udp kind of port: sending. The queue's worker.
+ *
+ * A message is up to 64 packets of one element, which the kernel (or the NIC) cuts apart by
+ * UDP_SEGMENT; messages of many elements leave in one sendmmsg(). The kernel copies the bytes.
+ *
+ * The outer source port is the socket's own, ff_port_tx.src_port is not used: the entropy that
+ * RFC 7348 §5 asks for would take one socket for each source port. A fabric that spreads flows by
+ * outer ports alone sees one flow for each pair of hosts and queue.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+#include "udp_priv.h"
+
+/*
+ * UDP_SEGMENT is refused for a route (IPsec: EIO), for an interface without checksum offload (EIO
+ * before Linux 6.11), by a kernel that does not know it (EINVAL). As we cannot tell which, it is
+ * tried again after so many elements.
+ */
+#define ONE_BY_ONE 1024u
+
+static unsigned
+packets_in(uint32_t len, uint32_t seg_len)
+{
+	return (len + seg_len - 1) / seg_len;
+}
+
+static void
+tx_lost(struct udp_queue *q, unsigned element, unsigned packets)
+{
+	ff_port_count(&q->base, FF_PC_TX_DROPPED, packets);
+	if (q->tx.last_lost != element)
+		q->tx.lost++;
+	q->tx.last_lost = element;
+}
+
+static void
+tx_sent(struct udp_queue *q, unsigned packets, uint32_t bytes)
+{
+	ff_port_count(&q->base, FF_PC_TX_PACKETS, packets);
+	ff_port_count(&q->base, FF_PC_TX_BYTES, bytes);
+}
+
+/* ---- the calls ---- */
+
+static bool
+is_full(int err)
+{
+	return err == EAGAIN || err == ENOBUFS;
+}
+
+static void
+tx_one_by_one(struct udp_queue *q, unsigned index)
+{
+	const struct udp_tx_msg *m = &q->tx.msg[index];
+	struct msghdr h = q->tx.mm[index].msg_hdr;
+
+	h.msg_iovlen = 2;
+	h.msg_controllen = UDP_TX_CTL_TOS;
+	for (unsigned i = 0; i < m->packets; i++, h.msg_iov += 2) {
+		if (q->tx.full) {
+			tx_lost(q, m->element, 1);
+			continue;
+		}
+		ff_port_count(&q->base, FF_PC_TX_CALLS, 1);
+		if (sendmsg(q->fd, &h, MSG_DONTWAIT) >= 0) {
+			tx_sent(q, 1, (uint32_t)h.msg_iov[1].iov_len);
+			q->tx.one_by_one = ONE_BY_ONE;
+			continue;
+		}
+		q->tx.full = is_full(errno);
+		tx_lost(q, m->element, 1);
+	}
+}
+
+static void
+tx_refused(struct udp_queue *q, unsigned index, int err)
+{
+	const struct udp_tx_msg *m = &q->tx.msg[index];
+
+	/* EINVAL is also what a segment that is too long got before Linux 6.14: then none of the
+	 * single packets gets through either. */
+	if (m->packets > 1 && (err == EIO || err == EINVAL)) {
+		tx_one_by_one(q, index);
+		return;
+	}
+	q->tx.full = is_full(err);
+	tx_lost(q, m->element, m->packets);
+}
+
+/* Sends what is queued up; afterwards nothing is. */
+static void
+tx_flush(struct udp_queue *q)
+{
+	struct udp_tx *t = &q->tx;
+	unsigned i = 0;
+
+	while (i < t->num_msgs && !t->full) {
+		int rc = sendmmsg(q->fd, &t->mm[i], t->num_msgs - i, MSG_DONTWAIT);
+
+		ff_port_count(&q->base, FF_PC_TX_CALLS, 1);
+		if (rc <= 0)
+			tx_refused(q, i++, errno);
+		for (; rc > 0; rc--, i++)
+			tx_sent(q, t->msg[i].packets, t->msg[i].bytes);
+	}
+	for (; i < t->num_msgs; i++)
+		tx_lost(q, t->msg[i].element, t->msg[i].packets);
+	t->num_msgs = t->num_iovs = 0;
+}
+
+/* ---- messages ---- */
+
+static void
+cmsg_put(uint8_t *at, int level, int type, const void *data, size_t len)
+{
+	struct cmsghdr *c = (struct cmsghdr *)at;
+
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), data, len);
+}
+
+/* Fills m's address and control data; returns the length of the address. */
+static socklen_t
+address_put(const struct udp_queue *q, struct udp_tx_msg *m, const struct ff_port_tx *tx)
+{
+	const uint8_t *host = tx->path->host;
+	bool v4 = udp_is_v4_mapped(host);
+	int tos = tx->tos;
+
+	/* A dual stack socket takes the options of the family that leaves in the end. */
+	cmsg_put(m->ctl, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &tos,
+		 sizeof(tos));
+	memset(&m->to, 0, sizeof(m->to));
+	m->to.sa.sa_family = q->family;
+	if (q->family == AF_INET) {
+		m->to.in.sin_port = q->port;
+		memcpy(&m->to.in.sin_addr, host + 12, 4);
+		return sizeof(m->to.in);
+	}
+	m->to.in6.sin6_port = q->port;
+	memcpy(&m->to.in6.sin6_addr, host, 16);
+	return sizeof(m->to.in6);
+}
+
+/* One message of len bytes from off on. There is room for it. */
+static void
+tx_message(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element, uint32_t off,
+	   uint32_t len)
+{
+	struct udp_tx *t = &q->tx;
+	struct udp_tx_msg *m = &t->msg[t->num_msgs];
+	struct msghdr *h = &t->mm[t->num_msgs++].msg_hdr;
+	uint16_t segment = (uint16_t)(FF_ENCAP_LEN + tx->seg_len);
+
+	m->element = element;
+	m->packets = packets_in(len, tx->seg_len);
+	m->bytes = len;
+	memcpy(m->encap, t->encap, sizeof(m->encap));
+	h->msg_name = &m->to;
+	h->msg_namelen = address_put(q, m, tx);
+	h->msg_control = m->ctl;
+	h->msg_controllen = UDP_TX_CTL_TOS;
+	if (m->packets > 1) {
+		cmsg_put(m->ctl + UDP_TX_CTL_TOS, IPPROTO_UDP, UDP_SEGMENT, &segment,
+			 sizeof(segment));
+		h->msg_controllen = UDP_TX_CTL_ALL;
+	}
+	h->msg_iov = &t->iov[t->num_iovs];
+	h->msg_iovlen = 2 * m->packets;
+	for (; len; t->num_iovs += 2) {
+		uint32_t part = len < tx->seg_len ? len : tx->seg_len;
+
+		t->iov[t->num_iovs] = (struct iovec){m->encap, FF_ENCAP_LEN};
+		t->iov[t->num_iovs + 1] = (struct iovec){(void *)(tx->bytes + off), part};
+		off += part;
+		len -= part;
+	}
+}
+
+/* ---- elements ---- */
+
+/* Makes the element's headers; false: it cannot be sent. */
+static bool
+tx_prepare(struct udp_queue *q, const struct ff_port_tx *tx)
+{
+	const struct ff_path *p = tx->path;
+
+	return tx->seg_len && tx->seg_len <= p->mtu &&
+	       tx->seg_len <= UDP_PAYLOAD_MAX - FF_ENCAP_LEN && p->encap == FF_ENCAP_VXLAN &&
+	       (q->family == AF_INET6 || udp_is_v4_mapped(p->host)) &&
+	       !ff_vxlan_encap(q->tx.encap, p->vni, p->dst_mac, p->src_mac, tx->bytes[0]);
+}
+
+static unsigned
+segments_max(const struct udp_queue *q, uint32_t seg_len)
+{
+	unsigned fit = UDP_PAYLOAD_MAX / (FF_ENCAP_LEN + seg_len);
+
+	if (q->tx.one_by_one)
+		return 1;
+	return fit < UDP_TX_SEGS ? fit : UDP_TX_SEGS;
+}
+
+static void
+tx_element(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element)
+{
+	struct udp_tx *t = &q->tx;
+	uint32_t off, part;
+
+	if (!tx->len)
+		return;
+	if (!tx_prepare(q, tx)) {
+		tx_lost(q, element, tx->seg_len ? packets_in(tx->len, tx->seg_len) : 1);
+		return;
+	}
+	for (off = 0; off < tx->len; off += part) {
+		part = segments_max(q, tx->seg_len) * tx->seg_len;
+		if (part > tx->len - off)
+			part = tx->len - off;
+		if (t->num_msgs == UDP_TX_MSGS ||
+		    2 * packets_in(part, tx->seg_len) > UDP_TX_IOVS - t->num_iovs)
+			tx_flush(q);
+		tx_message(q, tx, element, off, part);
+	}
+	if (t->one_by_one)
+		t->one_by_one--;
+}
+
+unsigned
+udp_tx(struct ff_port_queue *base, const struct ff_port_tx *tx, unsigned n)
+{
+	struct udp_queue *q = udp_queue_of(base);
+
+	q->tx.full = false;
+	q->tx.lost = 0;
+	q->tx.last_lost = UINT_MAX;
+	for (unsigned i = 0; i < n; i++)
+		tx_element(q, &tx[i], i);
+	tx_flush(q);
+	return n - q->tx.lost;
+}
