@@ -8,8 +8,8 @@ import subprocess
 from .errors import LabError
 
 BUILD_PACKAGES = ["gcc", "libc6-dev", "meson", "ninja-build", "pkg-config", "libdpdk-dev",
-                  "libjansson-dev", "libcap-dev", "libmnl-dev", "libibverbs-dev",
-                  "librdmacm-dev"]
+                  "libjansson-dev", "libcap-dev", "libmnl-dev", "libisal-dev",
+                  "libibverbs-dev", "librdmacm-dev"]
 LAB_PACKAGES = ["iproute2", "ibverbs-utils", "ibverbs-providers", "rdmacm-utils", "perftest",
                 "sockperf", "iperf3"]
 TEST_PACKAGES = ["libcunit1-dev", "clang-14", "libclang-rt-14-dev", "clang-format-14",

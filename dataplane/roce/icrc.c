@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* The invariant CRC: Ethernet's CRC32 with what routers change taken as ones. Any thread. */
+#include <isa-l/crc.h>
+#include <string.h>
+
+#include "wire.h"
+
+#define IP4	20u
+#define IP6	40u
+#define UDP	8u
+#define IP4_TOS 1u
+#define IP4_TTL 8u
+#define IP4_SUM 10u
+#define IP6_HOP 7u
+#define UDP_SUM 6u
+#define BTH_RES 4u /* FECN, BECN and reserved bits */
+
+uint32_t
+roce_icrc(const uint8_t *ip, size_t len)
+{
+	/* In place of InfiniBand's LRH, which RoCE has not. */
+	static const uint8_t ones[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	uint8_t head[IP6 + UDP + ROCE_BTH], *udp;
+	size_t n = ((ip[0] >> 4) == 4 ? IP4 : IP6) + UDP + ROCE_BTH;
+	uint32_t crc = crc32_gzip_refl(0, ones, sizeof(ones));
+
+	if (len < n)
+		return 0;
+	memcpy(head, ip, n);
+	if ((ip[0] >> 4) == 4) {
+		head[IP4_TOS] = head[IP4_TTL] = 0xff;
+		memset(head + IP4_SUM, 0xff, 2);
+	} else {
+		head[0] |= 0x0f;
+		memset(head + 1, 0xff, 3);
+		head[IP6_HOP] = 0xff;
+	}
+	udp = head + n - ROCE_BTH - UDP;
+	memset(udp + UDP_SUM, 0xff, 2);
+	udp[UDP + BTH_RES] = 0xff;
+	crc = crc32_gzip_refl(crc, head, n);
+	return crc32_gzip_refl(crc, ip + n, len - n);
+}
