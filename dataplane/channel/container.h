@@ -20,6 +20,7 @@ struct ff_tenant {
 	char name[FF_ID_LEN];
 	uint32_t index;	 /* small, unique; for per-worker scheduler arrays. Workers read. */
 	uint32_t weight; /* workers read */
+	uint32_t vni;	 /* constant; 0: no way to other hosts */
 	uint32_t refs;
 	TAILQ_ENTRY(ff_tenant) link;
 };

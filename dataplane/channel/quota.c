@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../nic/nic.h"
 #include "channel_priv.h"
 
 #define WEIGHT_DEFAULT 100u
@@ -35,6 +36,15 @@ tenant_weight(const char *name)
 	return WEIGHT_DEFAULT;
 }
 
+static uint32_t
+tenant_vni(const char *name)
+{
+	for (unsigned i = 0; i < ff_config.num_tenants; i++)
+		if (!strcmp(ff_config.tenants[i].name, name) && ff_config.tenants[i].vni)
+			return ff_config.tenants[i].vni;
+	return strcmp(name, "default") ? 0 : ff_config.wire.vni;
+}
+
 struct ff_tenant *
 ff_tenant_get(const char *name)
 {
@@ -57,6 +67,7 @@ ff_tenant_get(const char *name)
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->index = index;
 	t->weight = tenant_weight(name);
+	t->vni = tenant_vni(name);
 	t->refs = 1;
 	tenant_indices[index] = true;
 	TAILQ_INSERT_TAIL(&tenants, t, link);
@@ -70,6 +81,8 @@ ff_tenant_put(struct ff_tenant *t)
 		return;
 	TAILQ_REMOVE(&tenants, t, link);
 	tenant_indices[t->index] = false;
+	if (ff_nic->tenant_gone)
+		ff_nic->tenant_gone(t->index);
 	free(t);
 }
 

@@ -2,6 +2,7 @@
 /* The configuration: defaults, the file's top level, contradictions. Control thread. */
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "core/build_conf.h"
 
 /* A file of this size is not a configuration. */
+#define VNI_MAX	      0xffffffu
 #define FILE_MAX      (64u << 20)
 /* Below it, the programs that spin on their completion queues need the CPUs. */
 #define POLL_CPUS_MIN 4
@@ -68,6 +70,7 @@ ff_config_defaults(struct ff_config *c)
 		.priority = 10,
 		.hugepages = FF_HUGE_AUTO,
 		.memory_mb = 64,
+		.wire.vni = 4096,
 	};
 	for (i = 0; i < FF_WORKERS_MAX; i++)
 		c->cores[i] = -1;
@@ -238,6 +241,37 @@ parse_memory(struct ff_parse *p, json_t *value, const char *path, void *base)
 			sizeof(memory_fields) / sizeof(memory_fields[0]), base);
 }
 
+static const struct ff_field wire_fields[] = {
+	{.key = "udp_port",
+	 .type = FF_FIELD_U32,
+	 .off = offsetof(struct ff_config, wire.udp_port),
+	 .max = UINT16_MAX},
+	{.key = "vni",
+	 .type = FF_FIELD_U32,
+	 .off = offsetof(struct ff_config, wire.vni),
+	 .min = 1,
+	 .max = VNI_MAX},
+	{.key = "address",
+	 .type = FF_FIELD_STRING,
+	 .off = offsetof(struct ff_config, wire.address),
+	 .size = sizeof(((struct ff_wire_conf *)0)->address)},
+};
+
+static void
+parse_wire(struct ff_parse *p, json_t *value, const char *path, void *base)
+{
+	const char *address = ((struct ff_config *)base)->wire.address;
+	char sub[FF_JSON_PATH];
+	uint8_t bytes[16];
+
+	ff_parse_object(p, value, path, wire_fields, sizeof(wire_fields) / sizeof(wire_fields[0]),
+			base);
+	ff_path_key(sub, path, "address");
+	if (address[0] && inet_pton(AF_INET, address, bytes) != 1 &&
+	    inet_pton(AF_INET6, address, bytes) != 1)
+		ff_parse_fault(p, sub, "\"%s\" is no address", address);
+}
+
 static void
 parse_top_limits(struct ff_parse *p, json_t *value, const char *path, void *base)
 {
@@ -253,6 +287,11 @@ static const struct ff_field tenant_fields[] = {
 	 .off = offsetof(struct ff_tenant_conf, weight),
 	 .min = 1,
 	 .max = 1000},
+	{.key = "vni",
+	 .type = FF_FIELD_U32,
+	 .off = offsetof(struct ff_tenant_conf, vni),
+	 .min = 1,
+	 .max = VNI_MAX},
 };
 
 /* Checks that value is an array of at most max and makes room for its elements. */
@@ -338,6 +377,7 @@ static const struct ff_field top_fields[] = {
 	{.key = "workers", .type = FF_FIELD_CUSTOM, .fn = parse_workers},
 	{.key = "memory", .type = FF_FIELD_CUSTOM, .fn = parse_memory},
 	{.key = "limits", .type = FF_FIELD_CUSTOM, .fn = parse_top_limits},
+	{.key = "wire", .type = FF_FIELD_CUSTOM, .fn = parse_wire},
 	{.key = "tenants", .type = FF_FIELD_CUSTOM, .fn = parse_tenants},
 	{.key = "containers", .type = FF_FIELD_CUSTOM, .fn = parse_containers},
 };

@@ -26,6 +26,14 @@ struct ff_limits {
 struct ff_tenant_conf {
 	char name[FF_ID_LEN];
 	uint32_t weight; /* share of a worker under contention; 1 to 1000, default 100 */
+	uint32_t vni;	 /* its VXLAN between hosts; 0: wire.vni for "default", none for others */
+};
+
+/* The way to other hosts: RoCEv2 in VXLAN in UDP. */
+struct ff_wire_conf {
+	uint32_t udp_port; /* 0, the default: there is none */
+	uint32_t vni;	   /* of the tenant "default"; default 4096 */
+	char address[46];  /* own underlay address; "": any */
 };
 
 #define FF_CONF_ADDRS 8u
@@ -66,6 +74,7 @@ struct ff_config {
 	int priority;		   /* SCHED_FIFO of sleeping policies, 0: none; default 10 */
 	enum ff_hugepages hugepages;
 	unsigned memory_mb; /* EAL memory; default 64 */
+	struct ff_wire_conf wire;
 	struct ff_limits limits;
 	struct ff_tenant_conf *tenants;
 	unsigned num_tenants;

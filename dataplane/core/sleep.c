@@ -68,6 +68,14 @@ ff_worker_wake_fd_add(struct ff_worker *w, int fd)
 	return epoll_ctl(w->epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
+int
+ff_worker_wake_socket_add(struct ff_worker *w, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.fd = fd};
+
+	return epoll_ctl(w->epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
 void
 ff_worker_wake_fd_del(struct ff_worker *w, int fd)
 {

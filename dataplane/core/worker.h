@@ -100,6 +100,8 @@ void ff_workers_synchronize(void);
  * worker or by ff_worker_call; delete it before it is closed.
  */
 int ff_worker_wake_fd_add(struct ff_worker *w, int fd);
+/* A socket of our own: what arrives wakes the worker, if it has read all that was there. */
+int ff_worker_wake_socket_add(struct ff_worker *w, int fd);
 void ff_worker_wake_fd_del(struct ff_worker *w, int fd);
 
 /* Snapshot for telemetry. */

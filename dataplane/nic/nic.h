@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What carries QPs: the operations that the verbs layer calls. Backends: `local` (memory copy
- * inside the host); later soft_roce, verbs, mlx5. Nothing here assumes that packets, keys or QPNs
- * are ours.
+ * inside the host, and with soft_roce/ the wire to others); later verbs, mlx5. Nothing here assumes
+ * that packets, keys or QPNs are ours.
  */
 #ifndef FF_NIC_NIC_H
 #define FF_NIC_NIC_H
@@ -12,11 +12,20 @@
 
 #include "../core/worker.h"
 
+struct ff_container;
 struct ff_mr;
 struct ff_qp;
 struct ff_qp_attr;
 struct ff_srq;
 
+#define FF_NIC_COUNTERS_MAX 32u
+struct ff_nic_counters {
+	unsigned num;
+	const char *names[FF_NIC_COUNTERS_MAX];
+	uint64_t values[FF_NIC_COUNTERS_MAX];
+};
+
+/* Operations behind srq_changed may be NULL: no hosts but this one. */
 struct ff_nic_ops {
 	const char *name;
 	/* Control thread, once, before workers start; registers its worker stage. 0 or -errno. */
@@ -41,6 +50,16 @@ struct ff_nic_ops {
 	void (*post)(struct ff_qp *qp);
 	/* Owner worker: SRQ or RQ was posted to by POST_*_RECV, or re-armed; wakes RNR waiters. */
 	void (*srq_changed)(struct ff_srq *srq);
+	/* Control thread: c is about to talk to gid, which no container of this host has. */
+	void (*ask)(struct ff_container *c, const uint8_t gid[16]);
+	/* Control thread: another tenant may get its index. */
+	void (*tenant_gone)(uint32_t index);
+	/* enum ib_mtu of the way to other hosts; 0: there is none. */
+	uint8_t (*mtu)(void);
+	/* Control thread: of a worker's queue of the port, and of a QP there. num 0: there is none.
+	 */
+	void (*port_counters)(unsigned worker, struct ff_nic_counters *out);
+	void (*qp_counters)(const struct ff_qp *qp, struct ff_nic_counters *out);
 };
 
 extern const struct ff_nic_ops *ff_nic; /* the backend in use */

@@ -92,6 +92,13 @@ qp_fill(struct tel_obj *o, const struct ff_obj *obj)
 	for (i = 0; i < FF_QC_MAX; i++)
 		counters[i] = READ(qp->counters[i]);
 	tel_counters(o, "counters", ff_qp_counter_names, counters, FF_QC_MAX);
+	if (ff_nic->qp_counters) {
+		struct ff_nic_counters wire = {0};
+
+		ff_nic->qp_counters(qp, &wire);
+		if (wire.num)
+			tel_counters(o, "wire", wire.names, wire.values, wire.num);
+	}
 }
 
 static void

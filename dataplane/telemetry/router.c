@@ -160,6 +160,27 @@ tel_workers(struct tel_page *p)
 	}
 }
 
+/* One for each worker's queue of the port to other hosts. */
+void
+tel_ports(struct tel_page *p)
+{
+	struct ff_nic_counters c = {0};
+	struct tel_obj o;
+	unsigned i;
+
+	for (i = 0; ff_nic->port_counters && i < ff_worker_count(); i++) {
+		ff_nic->port_counters(i, &c);
+		if (!c.num || !tel_page_next(p))
+			continue;
+		o = tel_obj_new();
+		tel_str(&o, "port", "udp");
+		tel_num(&o, "worker", i);
+		tel_num(&o, "udp_port", ff_config.wire.udp_port);
+		tel_counters(&o, "counters", c.names, c.values, c.num);
+		tel_page_add(p, &o);
+	}
+}
+
 /* ---- sums ---- */
 
 struct sums {

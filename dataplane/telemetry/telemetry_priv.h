@@ -12,6 +12,7 @@
 #include "../channel/channel.h"
 #include "../channel/container.h"
 #include "../core/config.h"
+#include "../nic/nic.h"
 #include "../verbs/verbs.h"
 
 /* What a worker writes while we read. */
@@ -60,6 +61,7 @@ void tel_containers(struct tel_page *p);
 void tel_processes(struct tel_page *p);
 void tel_stats(struct tel_page *p);
 void tel_workers(struct tel_page *p);
+void tel_ports(struct tel_page *p);
 void tel_qps(struct tel_page *p);
 void tel_cqs(struct tel_page *p);
 void tel_mrs(struct tel_page *p);

@@ -29,6 +29,12 @@ ah_attr_check(const struct ff_container *c, const struct ff_ah_attr *a)
 	return c->gids[a->sgid_index].valid ? 0 : -ENODATA;
 }
 
+bool
+ah_is_away(const struct ff_container *c, const uint8_t dgid[16])
+{
+	return !ah_is_multicast(dgid) && !ff_container_by_gid(c->tenant, dgid);
+}
+
 int
 ah_policy_check(struct ff_container *c, const uint8_t dgid[16])
 {
@@ -37,6 +43,8 @@ ah_policy_check(struct ff_container *c, const uint8_t dgid[16])
 	if (ah_is_multicast(dgid))
 		return 0; /* groups are the tenant's own */
 	to = ff_container_by_gid(c->tenant, dgid);
+	if (!to && ff_nic->ask)
+		ff_nic->ask(c, dgid);
 	/* Not on this host: the router there decides. */
 	if (!to || ff_policy_allows(c, to))
 		return 0;

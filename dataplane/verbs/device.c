@@ -105,7 +105,7 @@ cmd_query_port(struct verbs_cmd *cmd)
 		.pkey_tbl_len = 1,
 		.state = IBV_PORT_ACTIVE,
 		.max_mtu = IBV_MTU_4096,
-		.active_mtu = IBV_MTU_4096,
+		.active_mtu = ff_nic->mtu && ff_nic->mtu() ? ff_nic->mtu() : IBV_MTU_4096,
 		.max_vl_num = 1,
 		.active_width = 2,  /* 4X */
 		.active_speed = 32, /* EDR: 4X is 100 Gb/s */

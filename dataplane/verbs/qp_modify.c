@@ -132,6 +132,7 @@ merge(struct ff_qp_attr *a, const struct ib_uverbs_modify_qp *m)
 struct modify {
 	struct ff_qp *qp;
 	const struct ib_uverbs_modify_qp *req;
+	bool away; /* where req's address vector leads */
 	int rc;
 };
 
@@ -160,6 +161,8 @@ modify_on_worker(void *arg)
 	    next != FF_QPS_ERR && next != FF_QPS_RESET)
 		return;
 	merge(&new, m->req);
+	if (mask & IBV_QP_AV)
+		new.ah.away = m->away;
 	new.state = next;
 	new.cur_state = next;
 	m->rc = ff_nic->qp_modify(qp, &new, mask);
@@ -180,6 +183,8 @@ modify(struct verbs_cmd *cmd, const struct ib_uverbs_modify_qp *req)
 		rc = check_address(uc->container, req);
 	if (rc)
 		return rc;
+	m.away =
+		(req->attr_mask & IBV_QP_AV) && ah_is_away(uc->container, dest_of(&req->dest).dgid);
 	ff_worker_call(uc->worker, modify_on_worker, &m);
 	return m.rc;
 }

@@ -292,6 +292,7 @@ struct ff_ah_attr {
 	uint8_t sgid_index, hop_limit, traffic_class, sl, port_num;
 	uint32_t flow_label;
 	bool is_global;
+	bool away; /* of a QP: no container of this host had the address when it was set */
 };
 struct ff_ah {
 	struct ff_obj obj;

@@ -140,6 +140,8 @@ int ah_attr_check(const struct ff_container *c, const struct ff_ah_attr *a);
 bool ah_is_multicast(const uint8_t gid[16]);
 /* May c talk to that address? 0, or -EACCES and a counter. */
 int ah_policy_check(struct ff_container *c, const uint8_t dgid[16]);
+/* Control: no container of this host has it. */
+bool ah_is_away(const struct ff_container *c, const uint8_t dgid[16]);
 
 /* ---- mcast.c ---- */
 void mcast_forget(struct ff_qp *qp); /* leaves all groups */

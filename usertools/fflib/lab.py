@@ -139,6 +139,8 @@ class Lab:
             self._host_make(index, hosts, not impair)
         if impair:
             wire.start(self.dir, self.state, impair, self._save)
+        if hosts > 1:
+            options = {"wire.udp_port": net.WIRE_PORT, **options}
         for host in self.state["hosts"] if binaries else []:
             router.start(host, f"ff-{self.name}-{host['name']}", binaries, options, self._save)
         self._hosts_file_write(hosts * containers)

@@ -17,6 +17,7 @@ OVERLAY = ipaddress.ip_network("10.32.0.0/12")
 OVERLAY6 = ipaddress.ip_network("fd32::/64")
 VNI = 1
 VXLAN_PORT = 4789
+WIRE_PORT = 47910  # the routers' own
 MTU = 1450
 MAX_HOSTS = UNDERLAY.num_addresses - 2
 

@@ -7,6 +7,7 @@
 
 #include <rte_mempool.h>
 
+#include "../soft_roce/soft_roce.h"
 #include "local_priv.h"
 
 #define RETRY_FOREVER_NS \
@@ -262,13 +263,15 @@ abandon(struct lqp *l, uint32_t i)
 	struct lop *op = lqp_slot(l, i);
 
 	op->req = NULL; /* freed when it is back */
-	l->slot[i % LOCAL_WINDOW] = NULL;
+	l->slot[i % l->window] = NULL;
 }
 
 void
 lqp_cancel(struct lqp *l, bool silent)
 {
 	stop_waiting(l);
+	if (l->away)
+		sroce_stop(l); /* what is on the wire comes back */
 	for (uint32_t i = l->head; i != l->tail; i++) {
 		struct lop *op = lqp_slot(l, i);
 
@@ -309,6 +312,7 @@ lqp_error(struct lqp *l, int event)
 	if (event)
 		ff_async_qp(qp, (uint32_t)event);
 	lqp_cancel(l, false);
+	sroce_stop(l);
 	complete(l);
 	lresp_bounce_all(l);
 	lresp_flush_rq(l);

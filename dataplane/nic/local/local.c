@@ -12,6 +12,7 @@
 #include <rte_mempool.h>
 
 #include "../../core/log.h"
+#include "../soft_roce/soft_roce.h"
 #include "local_priv.h"
 
 #define NUM_BOUNCES 63u
@@ -228,12 +229,13 @@ local_probe(void)
 	};
 
 	stage_slot = ff_worker_stage_register(&stage);
-	return stage_slot < 0 ? stage_slot : 0;
+	return stage_slot < 0 ? stage_slot : sroce_init();
 }
 
 static void
 local_fini(void)
 {
+	sroce_fini();
 }
 
 static int
@@ -257,8 +259,9 @@ local_qp_destroy(struct ff_qp *qp)
 
 	if (!l)
 		return;
-	for (unsigned i = 0; i < LOCAL_WINDOW; i++)
+	for (unsigned i = 0; i < l->window; i++)
 		free(l->slot[i]);
+	sroce_free(l);
 	free(l);
 	qp->nic = NULL;
 }
@@ -275,14 +278,10 @@ local_qp_create(struct ff_qp *qp)
 	l->lw = llocal_worker(qp->worker);
 	l->ok_gid_gen = UINT32_MAX;
 	TAILQ_INIT(&l->inq);
-	for (unsigned i = 0; i < LOCAL_WINDOW; i++) {
-		l->slot[i] = lop_alloc();
-		if (!l->slot[i]) {
-			local_qp_destroy(qp);
-			return -ENOMEM;
-		}
-		l->slot[i]->req = l;
-		l->slot[i]->src_worker = qp->worker;
+	l->window = LOCAL_WINDOW;
+	if (lqp_slots_fill(l)) {
+		local_qp_destroy(qp);
+		return -ENOMEM;
 	}
 	return 0;
 }
@@ -311,6 +310,11 @@ const struct ff_nic_ops ff_nic_local = {
 	.qp_destroy = local_qp_destroy,
 	.post = local_post,
 	.srq_changed = local_srq_changed,
+	.ask = sroce_ask,
+	.tenant_gone = sroce_tenant_gone,
+	.mtu = sroce_mtu,
+	.port_counters = sroce_port_counters,
+	.qp_counters = sroce_qp_counters,
 };
 
 const struct ff_nic_ops *ff_nic = &ff_nic_local;

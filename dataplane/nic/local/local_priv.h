@@ -5,7 +5,7 @@
  * An operation (struct lop) is a private copy of one send WQE. The requester's worker makes it,
  * the destination QP's worker executes it (checks, copies in slices, receive completion), the
  * requester's worker completes it. When both QPs have one worker, that is a list move; else an
- * rte_ring message. Each QP owns LOCAL_WINDOW operations for life, so no QP can take them from
+ * rte_ring message. Each QP owns its window of operations for life, so no QP can take them from
  * another. Nothing points to memory or QPs of another container across passes: operations keep
  * QPNs and keys and look them up again for each slice.
  */
@@ -18,9 +18,11 @@
 
 #include "../../verbs/procmem.h"
 #include "../../verbs/verbs.h"
+#include "../../roce/roce.h"
 #include "../nic.h"
 
-#define LOCAL_WINDOW	  8u		/* operations in flight per QP */
+#define LOCAL_WINDOW	  8u		/* operations in flight per QP, inside the host */
+#define LOCAL_WINDOW_WIRE ROCE_WINDOW	/* to another host */
 #define LOCAL_SLICE	  (64u * 1024)	/* most bytes copied in one step of one QP */
 #define LOCAL_PASS_BYTES  (256u * 1024) /* copy budget of one pass */
 #define LOCAL_OP_COST	  512u		/* bytes that an operation counts for by itself */
@@ -42,6 +44,7 @@ enum lop_phase {
 	LOP_RNR,    /* started, waits for a receive WQE */
 	LOP_MOVE,   /* copying */
 	LOP_BOUNCE, /* waits for a procmem job */
+	LOP_WIRE,   /* at the RoCE engine, on its way to another host */
 	LOP_DONE,   /* back at the requester; status is valid */
 };
 
@@ -71,6 +74,14 @@ struct lspan {
 	uint64_t addr;		   /* LSPAN_REMOTE */
 	uint64_t length;	   /* LSPAN_BYTES, LSPAN_REMOTE */
 	uint32_t rkey;
+};
+
+/* A piece of a span that is contiguous in the router's view. */
+struct lchunk {
+	uint8_t *ptr; /* NULL: not mapped here */
+	uint64_t len;
+	struct ff_mr *mr; /* NULL: router's own bytes */
+	uint64_t va;	  /* in the process */
 };
 
 struct lqp;
@@ -119,6 +130,7 @@ struct lop {
 	uint8_t grh[LOCAL_GRH];
 	uint32_t grh_left;
 	struct rxe_sge rsge[FF_MAX_SGE]; /* receive WQE */
+	struct roce_wr rwr;		 /* LOP_WIRE */
 	union {
 		struct rxe_sge sge[FF_MAX_SGE];
 		uint8_t data[FF_MAX_INLINE];
@@ -144,7 +156,8 @@ struct lqp {
 	bool attached;
 
 	/* Requester. Operations complete in the order of slots: head is the oldest. */
-	struct lop *slot[LOCAL_WINDOW];
+	struct lop *slot[LOCAL_WINDOW_WIRE]; /* the first `window` of them */
+	uint32_t window;
 	uint32_t head, tail; /* free-running */
 	uint32_t sq_psn;
 	bool blocked; /* the next WQE waits for an empty window (fence, bind) */
@@ -171,6 +184,9 @@ struct lqp {
 	bool err_listed;
 	TAILQ_ENTRY(lqp) err_link;
 	uint8_t sgid[16];
+
+	struct sqp *wire; /* soft_roce/: its peers may be elsewhere; NULL: not yet, or no wire */
+	bool away;	  /* RC, UC: its peer is */
 };
 TAILQ_HEAD(lqp_list, lqp);
 
@@ -256,10 +272,18 @@ enum lmove {
 };
 /* One slice from op->src to op->dst, up to max bytes; *moved says how many. */
 enum lmove lmove_step(struct lworker *lw, struct lop *op, uint64_t max, uint64_t *moved);
-/* Is the whole span there, with its rights? 0 or -errno as ff_key_check_*. */
-int lspan_check(const struct lspan *s);
 /* Gives the bounce buffer back, at once or when its job is. */
 void lmove_release(struct lop *op);
+
+/* ---- span.c ---- */
+/* Is the whole span there, with its rights? 0 or -errno as ff_key_check_*. */
+int lspan_check(const struct lspan *s);
+/* The next chunk of s. -EFAULT: the key is gone or does not allow it. */
+int lspan_chunk(struct lspan *s, struct lchunk *c);
+/* To off bytes from its start; -EFAULT: beyond its end. */
+int lspan_seek(struct lspan *s, uint64_t off);
+/* From where s is: in: from bytes into it; else out of it. -EFAULT also for what is not mapped. */
+int lspan_copy(struct lspan *s, void *bytes, uint64_t len, bool in);
 
 /* ---- completer.c ---- */
 /* On the worker that executed it: gives op back to its requester. */
@@ -293,13 +317,15 @@ struct lop *lop_alloc(void); /* control thread, or a worker that the control thr
 void lop_free_async(struct lop *op);
 
 /* ---- modify.c ---- */
+/* Every slot of the window has its operation. 0 or -ENOMEM. As lop_alloc(). */
+int lqp_slots_fill(struct lqp *l);
 int lqp_modify(struct ff_qp *qp, const struct ff_qp_attr *new, uint32_t mask);
 void lqp_detach(struct ff_qp *qp);
 
 static inline struct lop *
 lqp_slot(struct lqp *l, uint32_t i)
 {
-	return l->slot[i % LOCAL_WINDOW];
+	return l->slot[i % l->window];
 }
 
 #endif

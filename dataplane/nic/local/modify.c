@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../soft_roce/soft_roce.h"
 #include "local_priv.h"
 
 static void
@@ -23,6 +24,42 @@ drop_queue(struct ff_queue *q)
 	ff_queue_publish_consumer(q);
 }
 
+int
+lqp_slots_fill(struct lqp *l)
+{
+	for (unsigned i = 0; i < l->window; i++) {
+		if (l->slot[i])
+			continue;
+		l->slot[i] = lop_alloc();
+		if (!l->slot[i])
+			return -ENOMEM;
+		l->slot[i]->req = l;
+		l->slot[i]->src_worker = l->qp->worker;
+	}
+	return 0;
+}
+
+/*
+ * To RTR: a connected QP whose peer is on another host, or a UD QP, which may have such, meets the
+ * wire. Nothing is in flight yet.
+ */
+static int
+wire_up(struct lqp *l)
+{
+	struct ff_qp *qp = l->qp;
+
+	l->away = qp->type != IB_UVERBS_QPT_UD && qp->attr.ah.away;
+	if (!sroce_enabled() || (!l->away && qp->type != IB_UVERBS_QPT_UD)) {
+		l->away = false;
+		return 0;
+	}
+	if (l->away && l->window != LOCAL_WINDOW_WIRE) {
+		l->window = LOCAL_WINDOW_WIRE;
+		l->head = l->tail = 0;
+	}
+	return lqp_slots_fill(l);
+}
+
 /* IBTA 10.3.1: RESET drops all WQEs without completions. */
 static int
 reset(struct lqp *l)
@@ -30,17 +67,11 @@ reset(struct lqp *l)
 	struct ff_qp *qp = l->qp;
 
 	lqp_cancel(l, true);
+	sroce_stop(l);
 	lresp_bounce_all(l);
 	leave_err_list(l);
-	for (unsigned i = 0; i < LOCAL_WINDOW; i++) {
-		if (l->slot[i])
-			continue;
-		l->slot[i] = lop_alloc();
-		if (!l->slot[i])
-			return -ENOMEM;
-		l->slot[i]->req = l;
-		l->slot[i]->src_worker = l->lw->w;
-	}
+	if (lqp_slots_fill(l))
+		return -ENOMEM;
 	drop_queue(&qp->sq);
 	drop_queue(&qp->rq);
 	l->stop = false;
@@ -97,6 +128,11 @@ lqp_modify(struct ff_qp *qp, const struct ff_qp_attr *new, uint32_t mask)
 	qp->attr = *new;
 	memcpy(l->sgid, qp->container->gids[new->ah.sgid_index % FF_GIDS_MAX].raw, sizeof(l->sgid));
 	l->ok_gid_gen = UINT32_MAX;
+	if (!rc && old == FF_QPS_INIT && new->state == FF_QPS_RTR)
+		rc = wire_up(l);
+	if (!rc && new->state >= FF_QPS_RTR &&new->state <= FF_QPS_SQE &&
+	    (l->away || (sroce_enabled() && qp->type == IB_UVERBS_QPT_UD)))
+		rc = sroce_modify(l);
 	if ((mask & FF_QPM_STATE) && new->state != old)
 		enter(l, old);
 	return rc;
@@ -111,6 +147,7 @@ lqp_detach(struct ff_qp *qp)
 	/* Whoever looks from now on finds a QP that answers nobody. */
 	qp->attr.state = FF_QPS_RESET;
 	lqp_cancel(l, true);
+	sroce_stop(l);
 	lresp_bounce_all(l);
 	leave_err_list(l);
 	if (l->active) {

@@ -11,96 +11,10 @@
 
 #include "local_priv.h"
 
-/* A piece of a span that is contiguous in the router's view. */
-struct chunk {
-	uint8_t *ptr; /* NULL: not mapped here */
-	uint64_t len;
-	struct ff_mr *mr; /* NULL: router's own bytes */
-	uint64_t va;	  /* in the process */
-};
-
 static uint64_t
 min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
-}
-
-int
-lspan_check(const struct lspan *s)
-{
-	struct ff_mr *mr;
-	uint64_t off;
-	int rc;
-
-	if (s->kind == LSPAN_BYTES)
-		return 0;
-	if (s->kind == LSPAN_REMOTE)
-		return ff_key_check_remote(s->pd_id, s->qpn, s->rkey, s->addr, s->length, s->want,
-					   &mr, &off);
-	for (uint32_t i = 0; i < s->num; i++) {
-		const struct rxe_sge *e = &s->sge[i];
-
-		rc = ff_key_check_local(s->pd_id, e->lkey, e->addr, e->length, s->want, &mr, &off);
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
-static int
-mr_chunk(struct ff_mr *mr, uint64_t off, uint64_t len, bool write, struct chunk *c)
-{
-	const struct ff_umem *m = &mr->umem;
-	const struct ff_umem_seg *seg;
-	uint64_t in;
-
-	seg = m->num_segs == 1 ? &m->segs[0] : ff_umem_seg_at(m, off);
-	if (!seg)
-		return -EFAULT;
-	in = off - seg->off;
-	if (seg->ptr && write && !seg->writable)
-		return -EFAULT;
-	c->mr = mr;
-	c->ptr = seg->ptr ? seg->ptr + in : NULL;
-	c->len = min_u64(len, seg->len - in);
-	c->va = m->va + off;
-	return 0;
-}
-
-/* The next chunk of s. -EFAULT: the key is gone or does not allow it. */
-static int
-span_chunk(struct lspan *s, struct chunk *c)
-{
-	struct ff_mr *mr;
-	uint64_t off, len, va;
-	uint32_t key;
-	int rc;
-
-	switch (s->kind) {
-	case LSPAN_BYTES:
-		*c = (struct chunk){.ptr = s->bytes + s->off, .len = s->length - s->off};
-		return 0;
-	case LSPAN_REMOTE:
-		len = s->length - s->off;
-		rc = ff_key_check_remote(s->pd_id, s->qpn, s->rkey, s->addr + s->off, len, s->want,
-					 &mr, &off);
-		break;
-	default:
-		while (s->idx < s->num && s->off >= s->sge[s->idx].length) {
-			s->idx++;
-			s->off = 0;
-		}
-		if (s->idx >= s->num)
-			return -EFAULT;
-		len = s->sge[s->idx].length - s->off;
-		va = s->sge[s->idx].addr + s->off;
-		key = s->sge[s->idx].lkey;
-		rc = ff_key_check_local(s->pd_id, key, va, len, s->want, &mr, &off);
-		break;
-	}
-	if (rc)
-		return -EFAULT;
-	return mr_chunk(mr, off, len, s->want != 0 && s->want != FF_ACCESS_REMOTE_READ, c);
 }
 
 /* ---- bounce buffers ---- */
@@ -167,7 +81,7 @@ bounce_get(struct lworker *lw, struct lop *op)
 
 /* Hands len bytes at chunk c to the copier of the memory's container. */
 static enum lmove
-bounce_submit(struct lop *op, struct lbounce *b, enum ff_procmem_op what, const struct chunk *c,
+bounce_submit(struct lop *op, struct lbounce *b, enum ff_procmem_op what, const struct lchunk *c,
 	      uint32_t len)
 {
 	struct ff_container *container = c->mr->obj.uc->container;
@@ -221,7 +135,7 @@ advance(struct lop *op, struct lspan *src, uint64_t n)
 
 /* Into mapped memory, from mapped memory or from what has been fetched. */
 static enum lmove
-copy_direct(struct lop *op, struct lspan *src, const struct chunk *s, const struct chunk *d,
+copy_direct(struct lop *op, struct lspan *src, const struct lchunk *s, const struct lchunk *d,
 	    uint64_t n)
 {
 	struct lbounce *b = op->bounce;
@@ -239,7 +153,7 @@ copy_direct(struct lop *op, struct lspan *src, const struct chunk *s, const stru
 
 /* Into memory that only the copier reaches. */
 static enum lmove
-copy_store(struct lworker *lw, struct lop *op, const struct chunk *s, const struct chunk *d,
+copy_store(struct lworker *lw, struct lop *op, const struct lchunk *s, const struct lchunk *d,
 	   uint64_t n)
 {
 	struct lbounce *b = op->bounce;
@@ -300,7 +214,7 @@ move_atomic(struct lworker *lw, struct lop *op)
 {
 	bool cas = op->opcode == IB_UVERBS_WR_ATOMIC_CMP_AND_SWP;
 	struct lbounce *b = op->bounce;
-	struct chunk c;
+	struct lchunk c;
 	uint64_t old;
 
 	if (b && b->job.proc) { /* the copier did it */
@@ -313,7 +227,7 @@ move_atomic(struct lworker *lw, struct lop *op)
 		atomic_result(op, old);
 		return LMOVE_MORE;
 	}
-	if (span_chunk(&op->src, &c) || c.len < sizeof(uint64_t))
+	if (lspan_chunk(&op->src, &c) || c.len < sizeof(uint64_t))
 		return LMOVE_SRC_FAULT;
 	if (c.ptr) {
 		if ((uintptr_t)c.ptr % sizeof(uint64_t) ||
@@ -337,12 +251,12 @@ static enum lmove
 move_some(struct lworker *lw, struct lop *op, struct lspan *src, uint64_t max)
 {
 	struct lbounce *b = op->bounce;
-	struct chunk s, d;
+	struct lchunk s, d;
 	uint64_t n;
 
 	if (b && b->len) {
-		s = (struct chunk){.ptr = b->data + b->off, .len = b->len - b->off};
-	} else if (span_chunk(src, &s)) {
+		s = (struct lchunk){.ptr = b->data + b->off, .len = b->len - b->off};
+	} else if (lspan_chunk(src, &s)) {
 		return LMOVE_SRC_FAULT;
 	}
 	if (!s.ptr) {
@@ -355,7 +269,7 @@ move_some(struct lworker *lw, struct lop *op, struct lspan *src, uint64_t max)
 		b->len = n;
 		return LMOVE_WAIT;
 	}
-	if (span_chunk(&op->dst, &d))
+	if (lspan_chunk(&op->dst, &d))
 		return LMOVE_DST_FAULT;
 	n = min_u64(min_u64(s.len, d.len), max);
 	if (!d.ptr)

@@ -2,6 +2,7 @@
 /* The requester: WQEs become operations, in order, within the window. Owner worker. */
 #include <string.h>
 
+#include "../soft_roce/soft_roce.h"
 #include "local_priv.h"
 
 #define REQ_BURST 32u
@@ -59,8 +60,13 @@ done_here(struct lqp *l, struct lop *op, int status)
 void
 lreq_submit(struct lqp *l, struct lop *op)
 {
-	struct ff_qp *dst = ff_idtab_get(&ff_qps, op->dst_qpn);
+	struct ff_qp *dst;
 
+	if (l->away || (l->qp->type == IB_UVERBS_QPT_UD && sroce_is_remote(l, op->dgid))) {
+		sroce_post(l, op);
+		return;
+	}
+	dst = ff_idtab_get(&ff_qps, op->dst_qpn);
 	op->phase = LOP_QUEUED;
 	op->at = NULL;
 	if (!dst) {
@@ -122,7 +128,7 @@ lreq_run(struct lqp *l)
 	if (state != FF_QPS_RTS || l->stop || l->waiting || l->blocked)
 		return 0;
 	producer = ff_queue_producer(sq);
-	while (n < REQ_BURST && sq->next != producer && l->tail - l->head < LOCAL_WINDOW) {
+	while (n < REQ_BURST && sq->next != producer && l->tail - l->head < l->window) {
 		struct lop *op = lqp_slot(l, l->tail);
 		uint32_t after = (sq->next + 1) & sq->mask;
 		int rc;
@@ -177,7 +183,7 @@ can_run(const struct lqp *l)
 	if (state == FF_QPS_ERR || state == FF_QPS_SQE)
 		return l->head == l->tail;
 	return state == FF_QPS_RTS && !l->stop && !l->waiting && !l->blocked &&
-	       l->tail - l->head < LOCAL_WINDOW;
+	       l->tail - l->head < l->window;
 }
 
 bool

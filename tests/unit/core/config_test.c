@@ -151,6 +151,11 @@ test_types_and_ranges(void)
 	expect_fault("{\"limits\": {\"sge\": 33}}", "limits.sge", "1 to 32");
 	expect_fault("{\"tenants\": {}}", "tenants", "must be an array");
 	expect_fault("{\"tenants\": [{}]}", "tenants[0].name", "is missing");
+	expect_fault("{\"wire\": {\"udp_port\": 65536}}", "wire.udp_port", "65536");
+	expect_fault("{\"wire\": {\"vni\": 0}}", "wire.vni", "0");
+	expect_fault("{\"wire\": {\"address\": \"here\"}}", "wire.address", "here");
+	expect_fault("{\"tenants\": [{\"name\": \"a\", \"vni\": 16777216}]}", "tenants[0].vni",
+		     "16777216");
 	expect_fault("{\"tenants\": [{\"name\": \"a\", \"weight\": 1001}]}", "tenants[0].weight",
 		     "1 to 1000");
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../../dataplane/nic/soft_roce/soft_roce.h"
 #include "harness_priv.h"
 
 static struct ff_msg *control[64];
@@ -248,4 +249,77 @@ h_run_control(void)
 		control[i]->fn(control[i]);
 	}
 	num_control = 0;
+}
+
+/* ---- no wire ---- */
+
+bool
+sroce_enabled(void)
+{
+	return false;
+}
+
+uint8_t
+sroce_mtu(void)
+{
+	return 0;
+}
+
+int
+sroce_init(void)
+{
+	return 0;
+}
+
+void
+sroce_fini(void)
+{
+}
+
+void
+sroce_ask(struct ff_container *c, const uint8_t gid[16])
+{
+}
+
+void
+sroce_tenant_gone(uint32_t index)
+{
+}
+
+void
+sroce_port_counters(unsigned worker, struct ff_nic_counters *out)
+{
+}
+
+void
+sroce_qp_counters(const struct ff_qp *qp, struct ff_nic_counters *out)
+{
+}
+
+int
+sroce_modify(struct lqp *l)
+{
+	return 0;
+}
+
+void
+sroce_post(struct lqp *l, struct lop *op)
+{
+	abort();
+}
+
+void
+sroce_stop(struct lqp *l)
+{
+}
+
+bool
+sroce_is_remote(const struct lqp *l, const uint8_t gid[16])
+{
+	return false;
+}
+
+void
+sroce_free(struct lqp *l)
+{
 }

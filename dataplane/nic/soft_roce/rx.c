@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packets from the wire, which anybody on the underlay may have sent: checked from the outside to
+ * the inside, then given to the QP's engine. Each that is refused is counted by reason.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/ip.h>
+#include <string.h>
+
+#include <rte_mempool.h>
+
+#include "sroce_priv.h"
+
+#define CE 3u
+
+static uint16_t
+be16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+/* Where the UDP header begins, and *end: where the IP packet does. 0: not what we take. */
+static unsigned
+ip_check(struct srx *rx, const uint8_t *p, uint32_t len, uint32_t *end)
+{
+	rx->ip = p;
+	if (len < SROCE_IP4 + SROCE_UDP)
+		return 0;
+	if (p[0] == 0x45) {
+		*end = be16(p + 2);
+		rx->tos = p[1];
+		memset(rx->sgid, 0, 10);
+		rx->sgid[10] = rx->sgid[11] = 0xff;
+		memcpy(rx->dgid, rx->sgid, 12);
+		memcpy(rx->sgid + 12, p + 12, 4);
+		memcpy(rx->dgid + 12, p + 16, 4);
+		if (p[9] != IPPROTO_UDP || (be16(p + 6) & (IP_MF | IP_OFFMASK)))
+			return 0;
+		return SROCE_IP4;
+	}
+	if (p[0] >> 4 != 6 || len < SROCE_IP6 + SROCE_UDP || p[6] != IPPROTO_UDP)
+		return 0;
+	*end = SROCE_IP6 + be16(p + 4);
+	rx->tos = (uint8_t)(p[0] << 4 | p[1] >> 4);
+	memcpy(rx->sgid, p + 8, 16);
+	memcpy(rx->dgid, p + 24, 16);
+	return SROCE_IP6;
+}
+
+/* Headers and iCRC. 0 or why not, plus one. */
+static int
+unwrap(struct srx *rx, struct roce_pkt *pkt, const uint8_t *p, uint32_t len)
+{
+	uint32_t end = 0, crc;
+	unsigned udp = ip_check(rx, p, len, &end);
+
+	if (!udp || end > len || end < udp + SROCE_UDP + ROCE_BTH + ROCE_ICRC ||
+	    be16(p + udp + 2) != ROCE_UDP_PORT || be16(p + udp + 4) != end - udp)
+		return SROCE_DROP_HEADERS + 1;
+	memcpy(&crc, p + end - ROCE_ICRC, sizeof(crc));
+	if (le32toh(crc) != roce_icrc(p, end - ROCE_ICRC))
+		return SROCE_DROP_ICRC + 1;
+	if (roce_parse(pkt, p + udp + SROCE_UDP, end - ROCE_ICRC - udp - SROCE_UDP))
+		return SROCE_DROP_BTH + 1;
+	return 0;
+}
+
+/* Is the packet this QP's (IBTA 9.6.1, annex 17.4.3)? 0 or why not, plus one. */
+static int
+belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
+{
+	if (sroce_vni(qp->container) != vni)
+		return SROCE_DROP_TENANT + 1;
+	if (qp->type != IB_UVERBS_QPT_UD && memcmp(qp->attr.ah.dgid, rx->sgid, 16))
+		return SROCE_DROP_ADDRESS + 1;
+	return ff_container_has_gid(qp->container, rx->dgid) ? 0 : SROCE_DROP_ADDRESS + 1;
+}
+
+/* A packet on its way to another worker, from the mempool of the one that received it. */
+struct handover {
+	struct ff_msg msg;
+	struct ff_worker *to;
+	struct ff_port_rx in;
+	uint8_t bytes[SROCE_PACKET_MAX];
+};
+_Static_assert(sizeof(struct handover) <= SROCE_HANDOVER_SIZE, "elements of the pool");
+
+static int rx_one(struct sworker *sw, const struct ff_port_rx *in);
+
+static void
+handed_over(struct ff_msg *m)
+{
+	struct handover *h = (struct handover *)m;
+	struct sworker *sw = sroce_worker(h->to);
+	int why;
+
+	sw->now = ff_now_ns();
+	why = rx_one(sw, &h->in);
+	if (why)
+		sw->drops[why - 1]++;
+	rte_mempool_put(rte_mempool_from_obj(h), h);
+}
+
+/* The port's queues are filled by the sender's address: the QP may be another worker's. */
+static int
+hand_over(struct sworker *sw, struct ff_worker *to, const struct ff_port_rx *in)
+{
+	struct handover *h;
+
+	if (in->len > sizeof(h->bytes) || rte_mempool_get(sw->handovers, (void **)&h))
+		return SROCE_DROP_BUSY + 1;
+	h->msg.fn = handed_over;
+	h->to = to;
+	h->in = *in;
+	h->in.bytes = h->bytes;
+	memcpy(h->bytes, in->bytes, in->len);
+	if (!ff_worker_post(to, &h->msg))
+		return 0;
+	rte_mempool_put(sw->handovers, h);
+	return SROCE_DROP_BUSY + 1;
+}
+
+static int
+rx_one(struct sworker *sw, const struct ff_port_rx *in)
+{
+	struct roce_pkt pkt;
+	struct ff_qp *qp;
+	struct sqp *s;
+	struct srx rx;
+	int why = unwrap(&rx, &pkt, in->bytes, in->len);
+
+	if (why)
+		return why;
+	qp = ff_idtab_get(&ff_qps, pkt.qpn);
+	if (qp && qp->worker != sw->w)
+		return hand_over(sw, qp->worker, in);
+	s = qp ? ((struct lqp *)qp->nic)->wire : NULL;
+	if (!s || !s->started)
+		return SROCE_DROP_QPN + 1;
+	why = belongs(qp, &rx, in->vni);
+	if (why)
+		return why;
+	rx.ce = (rx.tos & CE) == CE || (in->outer_tos & CE) == CE;
+	s->rx = &rx;
+	s->l->lw->now = sw->now;
+	roce_rx(&s->q, sw->now, &pkt, rx.ce);
+	s->rx = NULL;
+	sroce_activate(s);
+	return 0;
+}
+
+unsigned
+sroce_rx_poll(struct sworker *sw)
+{
+	struct ff_port_rx in[FF_PORT_BURST];
+	unsigned n = ff_port_rx(sw->port, in, FF_PORT_BURST), i;
+	int why;
+
+	for (i = 0; i < n; i++) {
+		why = rx_one(sw, &in[i]);
+		if (why)
+			sw->drops[why - 1]++;
+	}
+	sw->rx_full = n == FF_PORT_BURST;
+	return n;
+}

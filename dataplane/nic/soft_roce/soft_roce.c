@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/* What the local backend and the control thread call (soft_roce.h). */
+#include "soft_roce.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../core/config.h"
+#include "../../core/log.h"
+#include "../../overlay/overlay.h"
+#include "sroce_priv.h"
+
+/* IPv6, UDP, BTH, AtomicETH or RETH with ImmDt, iCRC. */
+#define OVERHEAD (SROCE_HEAD_MAX + ROCE_HEADERS_MAX + ROCE_IMMDT + ROCE_ICRC)
+
+static struct ff_port *port;
+static uint8_t port_mtu; /* enum ib_mtu */
+
+struct ff_port *
+sroce_port(void)
+{
+	return port;
+}
+
+bool
+sroce_enabled(void)
+{
+	return port != NULL;
+}
+
+uint8_t
+sroce_mtu(void)
+{
+	return port_mtu;
+}
+
+uint32_t
+sroce_vni(const struct ff_container *c)
+{
+	return c->tenant->vni;
+}
+
+static void
+address_parse(const char *text, uint8_t out[16])
+{
+	memset(out, 0, 16);
+	if (inet_pton(AF_INET6, text, out) == 1)
+		return;
+	if (inet_pton(AF_INET, text, out + 12) == 1)
+		out[10] = out[11] = 0xff;
+}
+
+int
+sroce_init(void)
+{
+	static const struct ff_overlay_provider *const providers[] = {&ff_overlay_kernel};
+	struct ff_port_conf conf = {.kind = "udp",
+				    .udp_port = (uint16_t)ff_config.wire.udp_port,
+				    .num_queues = (uint16_t)ff_config.num_workers};
+	int rc = 0;
+
+	if (!conf.udp_port)
+		return 0;
+	address_parse(ff_config.wire.address, conf.address);
+	port = ff_port_open(&conf, &rc);
+	if (!port) {
+		ff_err("nic", "UDP port %u for VXLAN: %s", conf.udp_port, strerror(-rc));
+		return rc;
+	}
+	for (port_mtu = 1; port_mtu < 5; port_mtu++)
+		if ((256u << port_mtu) + OVERHEAD > ff_port_mtu(port))
+			break;
+	rc = ff_overlay_init(providers, 1);
+	if (!rc)
+		rc = ff_overlay_kernel.init(NULL);
+	if (!rc)
+		rc = sroce_stage_register();
+	if (rc) {
+		ff_port_close(port);
+		port = NULL;
+	} else {
+		ff_info("nic", "VXLAN on UDP port %u, MTU %u", conf.udp_port, 128u << port_mtu);
+	}
+	return rc;
+}
+
+void
+sroce_fini(void)
+{
+	if (!port)
+		return;
+	ff_overlay_fini();
+	ff_overlay_kernel.fini();
+	ff_port_close(port);
+	port = NULL;
+}
+
+void
+sroce_ask(struct ff_container *c, const uint8_t gid[16])
+{
+	struct ff_overlay_scope scope = {
+		.tenant = c->tenant->index, .tenant_name = c->tenant->name, .netns_fd = -1};
+	int rc;
+
+	if (!port)
+		return;
+	if (c->conf.netns[0])
+		scope.netns_fd = open(c->conf.netns, O_RDONLY | O_CLOEXEC);
+	rc = ff_overlay_ask(&scope, gid);
+	if (rc)
+		ff_debug("nic", "container %s: nobody knows an address: %s", c->id, strerror(-rc));
+	if (scope.netns_fd >= 0)
+		close(scope.netns_fd);
+}
+
+void
+sroce_tenant_gone(uint32_t index)
+{
+	if (port)
+		ff_overlay_flush(index);
+}
+
+bool
+sroce_is_remote(const struct lqp *l, const uint8_t gid[16])
+{
+	struct ff_overlay_entry e;
+
+	if (!l->wire)
+		return false;
+	ff_overlay_lookup(l->qp->container->tenant->index, gid, &e);
+	return e.state == FF_OVERLAY_REMOTE;
+}
+
+static struct roce_conf
+conf_of(const struct ff_qp *qp)
+{
+	const struct ff_qp_attr *a = &qp->attr;
+	uint32_t mtu = port_mtu;
+
+	if (qp->type != IB_UVERBS_QPT_UD && a->path_mtu < port_mtu)
+		mtu = a->path_mtu;
+	return (struct roce_conf){
+		.type = qp->type == IB_UVERBS_QPT_RC   ? ROCE_TYPE_RC
+			: qp->type == IB_UVERBS_QPT_UC ? ROCE_TYPE_UC
+						       : ROCE_TYPE_UD,
+		.mtu = 128u << mtu,
+		.qpn = qp->qpn,
+		.dest_qpn = a->dest_qpn,
+		.qkey = a->qkey,
+		.pkey = ROCE_PKEY_DEFAULT,
+		.timeout_ns = roce_timeout_ns(a->timeout),
+		.retry_cnt = a->retry_cnt,
+		.rnr_retry = a->rnr_retry,
+		.min_rnr_timer = a->min_rnr_timer,
+		.max_rd_atomic = a->max_rd_atomic,
+		.max_dest_rd_atomic = a->max_dest_rd_atomic,
+	};
+}
+
+int
+sroce_modify(struct lqp *l)
+{
+	const struct ff_qp_attr *a = &l->qp->attr;
+	struct roce_conf conf = conf_of(l->qp);
+	struct sqp *s = l->wire;
+
+	if (!s) {
+		s = aligned_alloc(64, (sizeof(*s) + 63) & ~63ull);
+		if (!s)
+			return -ENOMEM;
+		memset(s, 0, sizeof(*s));
+		s->l = l;
+		s->sw = sroce_worker(l->qp->worker);
+		s->sport = (uint16_t)(0xc000u | ((l->qp->qpn ^ a->dest_qpn) & 0x3fff));
+		l->wire = s;
+	}
+	if (!s->started) {
+		roce_init(&s->q, &sroce_ops, s);
+		roce_start_receive(&s->q, &conf, a->rq_psn);
+		s->started = true;
+	}
+	if (a->state == FF_QPS_RTS && !s->q.sends)
+		roce_start_send(&s->q, &conf, a->sq_psn);
+	else
+		roce_set(&s->q, &conf);
+	sroce_activate(s);
+	return 0;
+}
+
+static enum roce_op
+op_of(uint8_t opcode)
+{
+	switch (opcode) {
+	case IB_UVERBS_WR_RDMA_WRITE:
+	case IB_UVERBS_WR_RDMA_WRITE_WITH_IMM:
+		return ROCE_OP_WRITE;
+	case IB_UVERBS_WR_RDMA_READ:
+		return ROCE_OP_READ;
+	case IB_UVERBS_WR_ATOMIC_CMP_AND_SWP:
+		return ROCE_OP_CMP_SWAP;
+	case IB_UVERBS_WR_ATOMIC_FETCH_AND_ADD:
+		return ROCE_OP_FETCH_ADD;
+	default:
+		return ROCE_OP_SEND;
+	}
+}
+
+void
+sroce_post(struct lqp *l, struct lop *op)
+{
+	struct sqp *s = l->wire;
+	bool cas = op->opcode == IB_UVERBS_WR_ATOMIC_CMP_AND_SWP;
+
+	op->phase = LOP_WIRE;
+	op->at = NULL;
+	op->dst_worker = l->lw->w;
+	op->rwr = (struct roce_wr){
+		.ctx = op,
+		.op = op_of(op->opcode),
+		.solicited = op->flags & FF_SEND_SOLICITED,
+		.has_imm = op->opcode == IB_UVERBS_WR_SEND_WITH_IMM ||
+			   op->opcode == IB_UVERBS_WR_RDMA_WRITE_WITH_IMM,
+		.has_inv = op->opcode == IB_UVERBS_WR_SEND_WITH_INV,
+		.length = (uint32_t)op->length,
+		.imm = op->imm,
+		.inv_rkey = op->imm,
+		.raddr = op->raddr,
+		.rkey = op->rkey,
+		.compare = op->compare_add,
+		.swap_add = cas ? op->swap : op->compare_add,
+		.qkey = op->qkey,
+		.qpn = op->dst_qpn,
+	};
+	s->sw->now = l->lw->now;
+	if (l->qp->type == IB_UVERBS_QPT_UD) {
+		sroce_tx_ud(s, op);
+	} else {
+		roce_post(&s->q, &op->rwr);
+		sroce_activate(s);
+	}
+}
+
+void
+sroce_stop(struct lqp *l)
+{
+	struct sqp *s = l->wire;
+
+	if (!s || !s->started)
+		return;
+	s->started = false;
+	if (s->active)
+		TAILQ_REMOVE(&s->sw->active, s, active_link);
+	s->active = false;
+	sroce_deadline_set(s);
+	roce_stop(&s->q);
+}
+
+void
+sroce_free(struct lqp *l)
+{
+	free(l->wire);
+	l->wire = NULL;
+}

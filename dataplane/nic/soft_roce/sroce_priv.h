@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the files of this folder. Worker unless said otherwise. */
+#ifndef FF_NIC_SOFT_ROCE_PRIV_H
+#define FF_NIC_SOFT_ROCE_PRIV_H
+
+#include <netinet/in.h>
+
+#include "../../net/port.h"
+#include "../../roce/roce.h"
+#include "../local/local_priv.h"
+#include "soft_roce.h"
+
+#define SROCE_IP4	    20u
+#define SROCE_IP6	    40u
+#define SROCE_UDP	    8u
+#define SROCE_HEAD_MAX	    (SROCE_IP6 + SROCE_UDP)
+#define SROCE_PACKET_MAX    (SROCE_HEAD_MAX + ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4 + ROCE_ICRC)
+#define SROCE_TX_BYTES	    (128u * 1024)
+#define SROCE_TX_MAX	    64u	 /* runs of packets in one call of the port */
+#define SROCE_HANDOVERS	    255u /* packets on their way from one worker to another */
+#define SROCE_HANDOVER_SIZE (SROCE_PACKET_MAX + 128u)
+#define SROCE_TX_TURN	    64u /* packets of one QP in a turn */
+
+/* Why a packet went no further. */
+enum sroce_drop {
+	SROCE_DROP_HEADERS, /* not IP, not UDP to 4791, lengths that do not fit, fragments */
+	SROCE_DROP_ICRC,
+	SROCE_DROP_BTH,	    /* roce_parse() */
+	SROCE_DROP_QPN,	    /* no such QP, or it is not for the wire */
+	SROCE_DROP_TENANT,  /* the VNI is another tenant's */
+	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its container */
+	SROCE_DROP_BUSY,    /* no room to hand it to the QP's worker */
+	SROCE_DROP_PATH,    /* to send: the resolver knows no host */
+	SROCE_DROP_MAX,
+};
+
+/* The packet that roce_rx() is working on. */
+struct srx {
+	const uint8_t *ip;
+	uint8_t sgid[16], dgid[16];
+	uint8_t tos, ttl;
+	bool ce;
+};
+
+struct sqp {
+	struct roce_qp q;
+	struct lqp *l;
+	struct sworker *sw;
+	bool started, active, timed;
+	uint64_t deadline;
+	TAILQ_ENTRY(sqp) active_link, timer_link;
+	struct ff_path path;
+	uint64_t ask_ns;      /* the resolver may be asked again */
+	uint16_t sport;	      /* UDP source port */
+	const struct srx *rx; /* while roce_rx() runs */
+	struct lop recv;      /* the receive WQE that is under way */
+};
+TAILQ_HEAD(sqp_list, sqp);
+
+struct rte_mempool;
+
+struct sworker {
+	struct ff_worker *w;
+	struct ff_port_queue *port;
+	struct sqp_list active; /* may have something to send */
+	struct sqp_list timed;
+	uint64_t next_deadline; /* the earliest among timed, or earlier */
+	uint64_t now;
+	struct rte_mempool *handovers;
+	bool rx_full; /* the last look at the port found as much as it could take */
+	uint64_t drops[SROCE_DROP_MAX];
+	/* What is being put together for one call of the port. */
+	uint32_t tx_used, tx_runs;
+	struct ff_port_tx tx[SROCE_TX_MAX];
+	uint8_t tx_bytes[SROCE_TX_BYTES];
+};
+
+/* soft_roce.c */
+struct ff_port *sroce_port(void);
+/* stage.c */
+int sroce_stage_register(void);
+struct sworker *sroce_worker(struct ff_worker *w);
+uint32_t sroce_vni(const struct ff_container *c); /* 0: its tenant has no wire */
+void sroce_activate(struct sqp *s);
+void sroce_deadline_set(struct sqp *s);
+/* ops.c */
+extern const struct roce_ops sroce_ops;
+/* tx.c: what the QP has to send; returns how many packets. */
+unsigned sroce_tx_qp(struct sworker *sw, struct sqp *s);
+void sroce_tx_flush(struct sworker *sw);
+/* UD: one message. */
+void sroce_tx_ud(struct sqp *s, struct lop *op);
+/* rx.c */
+unsigned sroce_rx_poll(struct sworker *sw);
+
+#endif
