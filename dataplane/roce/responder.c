@@ -399,6 +399,10 @@ rx_rc(struct roce_qp *q, const struct roce_pkt *p)
 static void
 rx_uc(struct roce_qp *q, const struct roce_pkt *p)
 {
+	uint64_t busy = q->counters[ROCE_C_RX_BUSY];
+	uint32_t exp_psn = q->exp_psn;
+	uint8_t msg = q->msg;
+
 	/* A receive WQE that was begun stays the current one, for the next message. */
 	if (p->psn != q->exp_psn && q->msg != MSG_NONE)
 		q->msg = MSG_SKIP;
@@ -410,6 +414,11 @@ rx_uc(struct roce_qp *q, const struct roce_pkt *p)
 	else if (execute(q, p))
 		return;
 	q->msg = p->flags & ROCE_F_END ? MSG_NONE : MSG_SKIP;
+	if (busy == q->counters[ROCE_C_RX_BUSY])
+		return;
+	/* Memory is not there yet: the caller may bring the packet once more, or it is lost. */
+	q->exp_psn = exp_psn;
+	q->msg = msg;
 }
 
 /* IBTA 9.8.3: silently dropped when it does not fit. */

@@ -111,6 +111,8 @@ send_error(struct lqp *l)
 	if (l->qp->attr.state == FF_QPS_RTS)
 		l->qp->attr.state = FF_QPS_SQE;
 	l->stop = false;
+	if (l->away)
+		sroce_stop(l);
 	lqp_cancel(l, false);
 }
 
@@ -270,8 +272,6 @@ void
 lqp_cancel(struct lqp *l, bool silent)
 {
 	stop_waiting(l);
-	if (l->away)
-		sroce_stop(l); /* what is on the wire comes back */
 	for (uint32_t i = l->head; i != l->tail; i++) {
 		struct lop *op = lqp_slot(l, i);
 
@@ -311,8 +311,8 @@ lqp_error(struct lqp *l, int event)
 	l->stop = false;
 	if (event)
 		ff_async_qp(qp, (uint32_t)event);
+	sroce_stop(l); /* what is on the wire comes back */
 	lqp_cancel(l, false);
-	sroce_stop(l);
 	complete(l);
 	lresp_bounce_all(l);
 	lresp_flush_rq(l);

@@ -282,8 +282,6 @@ int lspan_check(const struct lspan *s);
 int lspan_chunk(struct lspan *s, struct lchunk *c);
 /* To off bytes from its start; -EFAULT: beyond its end. */
 int lspan_seek(struct lspan *s, uint64_t off);
-/* From where s is: in: from bytes into it; else out of it. -EFAULT also for what is not mapped. */
-int lspan_copy(struct lspan *s, void *bytes, uint64_t len, bool in);
 
 /* ---- completer.c ---- */
 /* On the worker that executed it: gives op back to its requester. */

@@ -66,8 +66,8 @@ reset(struct lqp *l)
 {
 	struct ff_qp *qp = l->qp;
 
-	lqp_cancel(l, true);
 	sroce_stop(l);
+	lqp_cancel(l, true);
 	lresp_bounce_all(l);
 	leave_err_list(l);
 	if (lqp_slots_fill(l))
@@ -146,8 +146,8 @@ lqp_detach(struct ff_qp *qp)
 	l->lw->now = ff_now_ns();
 	/* Whoever looks from now on finds a QP that answers nobody. */
 	qp->attr.state = FF_QPS_RESET;
-	lqp_cancel(l, true);
 	sroce_stop(l);
+	lqp_cancel(l, true);
 	lresp_bounce_all(l);
 	leave_err_list(l);
 	if (l->active) {

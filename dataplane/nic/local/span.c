@@ -101,23 +101,3 @@ lspan_seek(struct lspan *s, uint64_t off)
 		s->off -= s->sge[s->idx++].length;
 	return s->idx < s->num || !s->off ? 0 : -EFAULT;
 }
-
-int
-lspan_copy(struct lspan *s, void *bytes, uint64_t len, bool in)
-{
-	uint8_t *at = bytes;
-	struct lchunk c;
-	uint64_t n;
-
-	while (len) {
-		if (lspan_chunk(s, &c) || !c.ptr || !c.len)
-			return -EFAULT;
-		n = min_u64(c.len, len);
-		if (in ? ff_umem_copy(c.ptr, at, n) : ff_umem_copy(at, c.ptr, n))
-			return -EFAULT;
-		s->off += n;
-		at += n;
-		len -= n;
-	}
-	return 0;
-}

@@ -6,12 +6,12 @@
 #include "sroce_priv.h"
 
 static int
-copy_at(const struct lspan *whole, uint64_t off, void *bytes, uint32_t len, bool in)
+copy_at(struct sqp *s, const struct lspan *whole, uint64_t off, void *bytes, uint32_t len, bool in)
 {
-	struct lspan s = *whole;
-	int rc = lspan_seek(&s, off);
+	struct lspan span = *whole;
+	int rc = lspan_seek(&span, off);
 
-	return rc ? rc : lspan_copy(&s, bytes, len, in);
+	return rc ? rc : smem_copy(s, &span, bytes, len, in);
 }
 
 static int
@@ -19,7 +19,7 @@ wr_read(void *ctx, struct roce_wr *wr, uint64_t off, void *to, uint32_t len)
 {
 	struct lop *op = wr->ctx;
 
-	return copy_at(&op->src, off, to, len, false);
+	return copy_at(ctx, &op->src, off, to, len, false);
 }
 
 static int
@@ -32,7 +32,7 @@ wr_write(void *ctx, struct roce_wr *wr, uint64_t off, const void *from, uint32_t
 			  .num = op->num_sge,
 			  .want = FF_ACCESS_LOCAL_WRITE};
 
-	return copy_at(&s, off, (void *)from, len, true);
+	return copy_at(ctx, &s, off, (void *)from, len, true);
 }
 
 static void
@@ -81,7 +81,7 @@ recv_write(void *ctx, uint64_t off, const void *from, uint32_t len)
 		off += LOCAL_GRH;
 	if (off + len > s->recv.length)
 		return -EMSGSIZE;
-	return copy_at(&s->recv.dst, off, (void *)from, len, true);
+	return copy_at(s, &s->recv.dst, off, (void *)from, len, true);
 }
 
 /* The network header in front of a datagram: an IPv4 one in the last 20 bytes (annex 17). */
@@ -95,7 +95,7 @@ grh_write(struct sqp *s)
 	else
 		memcpy(grh, s->rx->ip, LOCAL_GRH);
 	if (s->recv.length >= LOCAL_GRH)
-		copy_at(&s->recv.dst, 0, grh, LOCAL_GRH, true);
+		copy_at(s, &s->recv.dst, 0, grh, LOCAL_GRH, true);
 }
 
 static void
@@ -168,7 +168,7 @@ remote_read(void *ctx, uint32_t rkey, uint64_t va, void *to, uint32_t len)
 {
 	struct lspan span = remote_span(ctx, rkey, va, len, FF_ACCESS_REMOTE_READ);
 
-	return lspan_copy(&span, to, len, false);
+	return smem_copy(ctx, &span, to, len, false);
 }
 
 static int
@@ -176,7 +176,7 @@ remote_write(void *ctx, uint32_t rkey, uint64_t va, const void *from, uint32_t l
 {
 	struct lspan span = remote_span(ctx, rkey, va, len, FF_ACCESS_REMOTE_WRITE);
 
-	return lspan_copy(&span, (void *)from, len, true);
+	return smem_copy(ctx, &span, (void *)from, len, true);
 }
 
 static int
@@ -185,13 +185,10 @@ remote_atomic(void *ctx, uint32_t rkey, uint64_t va, bool cas, uint64_t compare,
 {
 	struct sqp *s = ctx;
 	struct lspan span = remote_span(s, rkey, va, sizeof(*old), FF_ACCESS_REMOTE_ATOMIC);
-	struct lchunk c;
 
-	if (!(s->l->qp->attr.access & FF_ACCESS_REMOTE_ATOMIC) || lspan_chunk(&span, &c) ||
-	    !c.ptr || c.len < sizeof(*old) || (uintptr_t)c.ptr % sizeof(*old))
+	if (!(s->l->qp->attr.access & FF_ACCESS_REMOTE_ATOMIC))
 		return -EFAULT;
-	return ff_umem_atomic(cas ? FF_ATOMIC_CMP_SWAP : FF_ATOMIC_FETCH_ADD, (uint64_t *)c.ptr,
-			      cas ? compare : swap_add, swap_add, old);
+	return smem_atomic(s, &span, cas, cas ? compare : swap_add, swap_add, old);
 }
 
 static int

@@ -77,48 +77,127 @@ belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
 	return ff_container_has_gid(qp->container, rx->dgid) ? 0 : SROCE_DROP_ADDRESS + 1;
 }
 
-/* A packet on its way to another worker, from the mempool of the one that received it. */
-struct handover {
-	struct ff_msg msg;
+/* A copy of a packet, from the mempool of the worker that received it. */
+struct packet {
+	struct ff_msg msg; /* on its way to another worker */
 	struct ff_worker *to;
+	STAILQ_ENTRY(packet) link; /* s->held */
 	struct ff_port_rx in;
 	uint8_t bytes[SROCE_PACKET_MAX];
 };
-_Static_assert(sizeof(struct handover) <= SROCE_HANDOVER_SIZE, "elements of the pool");
+_Static_assert(sizeof(struct packet) <= SROCE_HANDOVER_SIZE, "elements of the pool");
+
+static struct packet *
+packet_copy(struct sworker *sw, const struct ff_port_rx *in)
+{
+	struct packet *k;
+
+	if (in->len > sizeof(k->bytes) || rte_mempool_get(sw->handovers, (void **)&k))
+		return NULL;
+	k->in = *in;
+	k->in.bytes = k->bytes;
+	memcpy(k->bytes, in->bytes, in->len);
+	return k;
+}
+
+static void
+packet_put(struct packet *k)
+{
+	rte_mempool_put(rte_mempool_from_obj(k), k);
+}
 
 static int rx_one(struct sworker *sw, const struct ff_port_rx *in);
 
 static void
 handed_over(struct ff_msg *m)
 {
-	struct handover *h = (struct handover *)m;
-	struct sworker *sw = sroce_worker(h->to);
+	struct packet *k = (struct packet *)m;
+	struct sworker *sw = sroce_worker(k->to);
 	int why;
 
 	sw->now = ff_now_ns();
-	why = rx_one(sw, &h->in);
+	why = rx_one(sw, &k->in);
 	if (why)
 		sw->drops[why - 1]++;
-	rte_mempool_put(rte_mempool_from_obj(h), h);
+	packet_put(k);
 }
 
 /* The port's queues are filled by the sender's address: the QP may be another worker's. */
 static int
 hand_over(struct sworker *sw, struct ff_worker *to, const struct ff_port_rx *in)
 {
-	struct handover *h;
+	struct packet *k = packet_copy(sw, in);
 
-	if (in->len > sizeof(h->bytes) || rte_mempool_get(sw->handovers, (void **)&h))
+	if (!k)
 		return SROCE_DROP_BUSY + 1;
-	h->msg.fn = handed_over;
-	h->to = to;
-	h->in = *in;
-	h->in.bytes = h->bytes;
-	memcpy(h->bytes, in->bytes, in->len);
-	if (!ff_worker_post(to, &h->msg))
+	k->msg.fn = handed_over;
+	k->to = to;
+	if (!ff_worker_post(to, &k->msg))
 		return 0;
-	rte_mempool_put(sw->handovers, h);
+	packet_put(k);
 	return SROCE_DROP_BUSY + 1;
+}
+
+/* False: the engine waits for memory that is not mapped (memory.c), and wants it once more. */
+static bool
+deliver(struct sqp *s, struct srx *rx, const struct roce_pkt *pkt, uint8_t outer_tos)
+{
+	uint64_t busy = s->q.counters[ROCE_C_RX_BUSY];
+
+	rx->ce = (rx->tos & CE) == CE || (outer_tos & CE) == CE;
+	s->rx = rx;
+	s->l->lw->now = s->sw->now;
+	roce_rx(&s->q, s->sw->now, pkt, rx->ce);
+	s->rx = NULL;
+	sroce_activate(s);
+	return busy == s->q.counters[ROCE_C_RX_BUSY];
+}
+
+/* Kept with those that come behind it, until the copier is done. */
+static int
+hold(struct sqp *s, const struct ff_port_rx *in)
+{
+	struct packet *k = s->num_held < SROCE_HELD_MAX ? packet_copy(s->sw, in) : NULL;
+
+	if (!k)
+		return SROCE_DROP_BUSY + 1;
+	s->num_held++;
+	STAILQ_INSERT_TAIL(&s->held, k, link);
+	return 0;
+}
+
+static void
+held_drop_first(struct sqp *s)
+{
+	struct packet *k = STAILQ_FIRST(&s->held);
+
+	STAILQ_REMOVE_HEAD(&s->held, link);
+	s->num_held--;
+	packet_put(k);
+}
+
+void
+sroce_rx_forget(struct sqp *s)
+{
+	while (s->num_held)
+		held_drop_first(s);
+}
+
+void
+sroce_rx_again(struct sqp *s)
+{
+	struct roce_pkt pkt;
+	struct packet *k;
+	struct srx rx;
+
+	/* It was unwrapped before, so it can be again. An error of the QP lets go of all. */
+	while ((k = STAILQ_FIRST(&s->held))) {
+		if (!unwrap(&rx, &pkt, k->in.bytes, k->in.len) &&
+		    !deliver(s, &rx, &pkt, k->in.outer_tos))
+			return;
+		if (s->num_held)
+			held_drop_first(s);
+	}
 }
 
 static int
@@ -141,12 +220,8 @@ rx_one(struct sworker *sw, const struct ff_port_rx *in)
 	why = belongs(qp, &rx, in->vni);
 	if (why)
 		return why;
-	rx.ce = (rx.tos & CE) == CE || (in->outer_tos & CE) == CE;
-	s->rx = &rx;
-	s->l->lw->now = sw->now;
-	roce_rx(&s->q, sw->now, &pkt, rx.ce);
-	s->rx = NULL;
-	sroce_activate(s);
+	if (s->num_held || !deliver(s, &rx, &pkt, in->outer_tos))
+		return hold(s, in);
 	return 0;
 }
 

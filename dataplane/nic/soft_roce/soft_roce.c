@@ -173,6 +173,8 @@ sroce_modify(struct lqp *l)
 		if (!s)
 			return -ENOMEM;
 		memset(s, 0, sizeof(*s));
+		TAILQ_INIT(&s->ud);
+		STAILQ_INIT(&s->held);
 		s->l = l;
 		s->sw = sroce_worker(l->qp->worker);
 		s->sport = (uint16_t)(0xc000u | ((l->qp->qpn ^ a->dest_qpn) & 0x3fff));
@@ -236,18 +238,18 @@ sroce_post(struct lqp *l, struct lop *op)
 		.qpn = op->dst_qpn,
 	};
 	s->sw->now = l->lw->now;
-	if (l->qp->type == IB_UVERBS_QPT_UD) {
-		sroce_tx_ud(s, op);
-	} else {
+	if (l->qp->type == IB_UVERBS_QPT_UD)
+		TAILQ_INSERT_TAIL(&s->ud, op, link);
+	else
 		roce_post(&s->q, &op->rwr);
-		sroce_activate(s);
-	}
+	sroce_activate(s);
 }
 
 void
 sroce_stop(struct lqp *l)
 {
 	struct sqp *s = l->wire;
+	struct lop *op;
 
 	if (!s || !s->started)
 		return;
@@ -257,6 +259,12 @@ sroce_stop(struct lqp *l)
 	s->active = false;
 	sroce_deadline_set(s);
 	roce_stop(&s->q);
+	while ((op = TAILQ_FIRST(&s->ud))) {
+		TAILQ_REMOVE(&s->ud, op, link);
+		sroce_ops.wr_done(s, &op->rwr, ROCE_WR_FLUSH_ERR);
+	}
+	smem_release(s);
+	sroce_rx_forget(s);
 }
 
 void

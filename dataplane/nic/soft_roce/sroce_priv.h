@@ -16,9 +16,12 @@
 #define SROCE_HEAD_MAX	    (SROCE_IP6 + SROCE_UDP)
 #define SROCE_PACKET_MAX    (SROCE_HEAD_MAX + ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4 + ROCE_ICRC)
 #define SROCE_TX_BYTES	    (128u * 1024)
-#define SROCE_TX_MAX	    64u	 /* runs of packets in one call of the port */
-#define SROCE_HANDOVERS	    255u /* packets on their way from one worker to another */
+#define SROCE_TX_MAX	    64u /* runs of packets in one call of the port */
+/* The same pool has jobs of the copiers. */
+#define SROCE_HANDOVERS	    1023u /* packets on their way from one worker to another */
 #define SROCE_HANDOVER_SIZE (SROCE_PACKET_MAX + 128u)
+#define SROCE_HELD_MAX	    64u
+#define SROCE_BOUNCES	    4u
 #define SROCE_TX_TURN	    64u /* packets of one QP in a turn */
 
 /* Why a packet went no further. */
@@ -42,6 +45,9 @@ struct srx {
 	bool ce;
 };
 
+struct packet;
+struct sbounce;
+
 struct sqp {
 	struct roce_qp q;
 	struct lqp *l;
@@ -50,10 +56,14 @@ struct sqp {
 	uint64_t deadline;
 	TAILQ_ENTRY(sqp) active_link, timer_link;
 	struct ff_path path;
-	uint64_t ask_ns;      /* the resolver may be asked again */
-	uint16_t sport;	      /* UDP source port */
-	const struct srx *rx; /* while roce_rx() runs */
-	struct lop recv;      /* the receive WQE that is under way */
+	uint64_t ask_ns;	    /* the resolver may be asked again */
+	uint16_t sport;		    /* UDP source port */
+	const struct srx *rx;	    /* while roce_rx() runs */
+	struct lop_list ud;	    /* UD: messages to send */
+	STAILQ_HEAD(, packet) held; /* rx.c: packets that wait for memory */
+	uint32_t num_held;
+	struct sbounce *bounce[SROCE_BOUNCES]; /* memory.c */
+	struct lop recv;		       /* the receive WQE that is under way */
 };
 TAILQ_HEAD(sqp_list, sqp);
 
@@ -67,7 +77,9 @@ struct sworker {
 	uint64_t next_deadline; /* the earliest among timed, or earlier */
 	uint64_t now;
 	struct rte_mempool *handovers;
-	bool rx_full; /* the last look at the port found as much as it could take */
+	bool rx_look;	/* in the next pass, whatever the time */
+	uint64_t rx_ns; /* last look at the port */
+	bool rx_full;	/* the last look at the port found as much as it could take */
 	uint64_t drops[SROCE_DROP_MAX];
 	/* What is being put together for one call of the port. */
 	uint32_t tx_used, tx_runs;
@@ -85,12 +97,19 @@ void sroce_activate(struct sqp *s);
 void sroce_deadline_set(struct sqp *s);
 /* ops.c */
 extern const struct roce_ops sroce_ops;
+/*
+ * memory.c. From where span is: in: from bytes into it; else out of it. -EFAULT; -EAGAIN: not
+ * mapped, and on its way. */
+int smem_copy(struct sqp *s, struct lspan *span, void *bytes, uint64_t len, bool in);
+int smem_atomic(struct sqp *s, struct lspan *span, bool cas, uint64_t compare_add, uint64_t swap,
+		uint64_t *old);
+void smem_release(struct sqp *s); /* forgets what is under way */
 /* tx.c: what the QP has to send; returns how many packets. */
 unsigned sroce_tx_qp(struct sworker *sw, struct sqp *s);
 void sroce_tx_flush(struct sworker *sw);
-/* UD: one message. */
-void sroce_tx_ud(struct sqp *s, struct lop *op);
 /* rx.c */
 unsigned sroce_rx_poll(struct sworker *sw);
+void sroce_rx_again(struct sqp *s); /* memory is there: packets that waited for it */
+void sroce_rx_forget(struct sqp *s);
 
 #endif

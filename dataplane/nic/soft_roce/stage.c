@@ -9,6 +9,8 @@
 
 #include "sroce_priv.h"
 
+#define RX_LOOK_NS 2000u
+
 static int slot = -1;
 
 struct sworker *
@@ -85,10 +87,16 @@ static unsigned
 stage_poll(struct ff_worker *w, uint64_t now_ns)
 {
 	struct sworker *sw = sroce_worker(w);
-	unsigned work;
+	unsigned work = 0;
 
 	sw->now = now_ns;
-	work = sroce_rx_poll(sw);
+	/* A look costs a system call: in each pass only where packets come, or are waited for. */
+	if (sw->rx_look || sw->rx_full || !TAILQ_EMPTY(&sw->timed) ||
+	    now_ns - sw->rx_ns > RX_LOOK_NS) {
+		work = sroce_rx_poll(sw);
+		sw->rx_look = work != 0;
+		sw->rx_ns = now_ns;
+	}
 	timers(sw);
 	return work + send_all(sw);
 }
@@ -99,6 +107,13 @@ stage_sleep_prepare(struct ff_worker *w)
 	const struct sworker *sw = sroce_worker(w);
 
 	return sw->rx_full || !TAILQ_EMPTY(&sw->active);
+}
+
+/* What arrived meanwhile may be what woke it. */
+static void
+stage_sleep_done(struct ff_worker *w)
+{
+	sroce_worker(w)->rx_look = true;
 }
 
 static uint64_t
@@ -152,6 +167,7 @@ sroce_stage_register(void)
 		.fini = stage_fini,
 		.poll = stage_poll,
 		.sleep_prepare = stage_sleep_prepare,
+		.sleep_done = stage_sleep_done,
 		.deadline = stage_deadline,
 	};
 

@@ -4,6 +4,7 @@
  * together for the port. Owner worker.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
@@ -183,6 +184,46 @@ room(struct sworker *sw)
 		sroce_tx_flush(sw);
 }
 
+/* One message; false: not now. */
+static bool
+ud_one(struct sqp *s, struct lop *op)
+{
+	struct sworker *sw = s->sw;
+	const struct label b = {.sgid = op->sgid,
+				.dgid = op->dgid,
+				.traffic_class = op->traffic_class,
+				.hop_limit = op->hop_limit,
+				.sport = s->sport};
+	unsigned head = ip_len(b.dgid) + SROCE_UDP;
+	size_t len;
+	int rc;
+
+	room(sw);
+	rc = roce_ud_tx(&s->q, &op->rwr, sw->tx_bytes + sw->tx_used + head, &len);
+	if (rc == -EAGAIN)
+		return false;
+	if (!rc && path_find(s, b.dgid, &s->path)) {
+		run_add(sw, &s->path, &b, wrap(sw->tx_bytes + sw->tx_used, &b, len));
+		sroce_tx_flush(sw); /* the next message may take another path */
+	} else if (!rc) {
+		sw->drops[SROCE_DROP_PATH]++;
+	}
+	TAILQ_REMOVE(&s->ud, op, link);
+	sroce_ops.wr_done(s, &op->rwr, rc ? ROCE_LOC_PROT_ERR : ROCE_OK);
+	return true;
+}
+
+static unsigned
+ud_send(struct sqp *s)
+{
+	struct lop *op;
+	unsigned n = 0;
+
+	while (n < SROCE_TX_TURN && (op = TAILQ_FIRST(&s->ud)) && ud_one(s, op))
+		n++;
+	return n;
+}
+
 unsigned
 sroce_tx_qp(struct sworker *sw, struct sqp *s)
 {
@@ -193,8 +234,17 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 				.hop_limit = qp->attr.ah.hop_limit,
 				.sport = s->sport};
 	unsigned head = ip_len(b.dgid) + SROCE_UDP, n;
-	bool reachable = path_find(s, b.dgid, &s->path);
+	bool reachable = true;
 
+	if (qp->type == IB_UVERBS_QPT_UD) {
+		n = ud_send(s);
+		if (n < SROCE_TX_TURN) {
+			s->active = false;
+			TAILQ_REMOVE(&sw->active, s, active_link);
+		}
+		return n;
+	}
+	reachable = path_find(s, b.dgid, &s->path);
 	for (n = 0; n < SROCE_TX_TURN; n++) {
 		size_t len;
 
@@ -213,28 +263,4 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 	}
 	sroce_deadline_set(s);
 	return n;
-}
-
-void
-sroce_tx_ud(struct sqp *s, struct lop *op)
-{
-	struct sworker *sw = s->sw;
-	const struct label b = {.sgid = op->sgid,
-				.dgid = op->dgid,
-				.traffic_class = op->traffic_class,
-				.hop_limit = op->hop_limit,
-				.sport = s->sport};
-	unsigned head = ip_len(b.dgid) + SROCE_UDP;
-	size_t len;
-	int rc;
-
-	room(sw);
-	rc = roce_ud_tx(&s->q, &op->rwr, sw->tx_bytes + sw->tx_used + head, &len);
-	if (!rc && path_find(s, b.dgid, &s->path)) {
-		run_add(sw, &s->path, &b, wrap(sw->tx_bytes + sw->tx_used, &b, len));
-		sroce_tx_flush(sw); /* the next message may take another path */
-	} else if (!rc) {
-		sw->drops[SROCE_DROP_PATH]++;
-	}
-	sroce_ops.wr_done(s, &op->rwr, rc ? ROCE_LOC_PROT_ERR : ROCE_OK);
 }

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytes of a packet to and from registered memory. What the router has not mapped is reached by the
+ * container's copier thread, a job for each piece: the engine is told "not now", and finds the job
+ * done when it asks again; packets that came in wait meanwhile. Owner worker.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <rte_mempool.h>
+
+#include "sroce_priv.h"
+
+/* A job with its bytes. */
+struct sbounce {
+	struct ff_procmem_job job; /* first: job.msg */
+	struct sqp *s;		   /* NULL: the QP has let go of it */
+	bool busy;		   /* the copier has it */
+	uint64_t arg[2];	   /* of an atomic */
+	uint8_t data[ROCE_MTU_MAX];
+};
+_Static_assert(sizeof(struct sbounce) <= SROCE_HANDOVER_SIZE, "elements of the pool");
+
+static void
+bounce_put(struct sbounce *b)
+{
+	ff_proc_unref(b->job.proc);
+	rte_mempool_put(rte_mempool_from_obj(b), b);
+}
+
+static void
+bounce_back(struct ff_msg *m)
+{
+	struct sbounce *b = (struct sbounce *)m;
+	struct sqp *s = b->s;
+
+	b->busy = false;
+	if (!s) {
+		bounce_put(b);
+		return;
+	}
+	s->sw->now = ff_now_ns();
+	sroce_rx_again(s);
+	sroce_activate(s);
+}
+
+/* In any case the QP has no more to do with it. */
+static void
+bounce_drop(struct sqp *s, unsigned i)
+{
+	struct sbounce *b = s->bounce[i];
+
+	s->bounce[i] = NULL;
+	if (!b)
+		return;
+	b->s = NULL;
+	if (!b->busy)
+		bounce_put(b);
+}
+
+void
+smem_release(struct sqp *s)
+{
+	for (unsigned i = 0; i < SROCE_BOUNCES; i++)
+		bounce_drop(s, i);
+}
+
+/* What a job is asked for. bytes: source of a write, else where the result goes. */
+struct want {
+	enum ff_procmem_op op;
+	const struct lchunk *c;
+	void *bytes;
+	uint32_t len;
+	uint64_t arg[2];
+};
+
+static bool
+is_for(const struct sbounce *b, const struct want *w)
+{
+	const struct ff_procmem_job *j = &b->job;
+
+	return j->op == w->op && j->va == w->c->va && j->len == w->len &&
+	       j->proc == w->c->mr->umem.proc && b->arg[0] == w->arg[0] && b->arg[1] == w->arg[1] &&
+	       (w->op != FF_PROCMEM_WRITE || !memcmp(b->data, w->bytes, w->len));
+}
+
+/* -EAGAIN: it is on its way, or has to wait for room. */
+static int
+submit(struct sqp *s, const struct want *w)
+{
+	struct ff_container *c = w->c->mr->obj.uc->container;
+	struct sbounce *b;
+	unsigned i = 0;
+
+	while (i < SROCE_BOUNCES && s->bounce[i] && s->bounce[i]->busy)
+		i++;
+	if (i == SROCE_BOUNCES || !c->procmem)
+		return -EAGAIN;
+	bounce_drop(s, i);
+	if (rte_mempool_get(s->sw->handovers, (void **)&b))
+		return -EAGAIN;
+	*b = (struct sbounce){.s = s, .busy = true, .arg = {w->arg[0], w->arg[1]}};
+	b->job.msg.fn = bounce_back;
+	b->job.op = w->op;
+	b->job.proc = ff_proc_ref(w->c->mr->umem.proc);
+	b->job.va = w->c->va;
+	b->job.len = w->len;
+	b->job.buf = b->data;
+	b->job.compare_add = w->arg[0];
+	b->job.swap = w->arg[1];
+	b->job.reply_to = s->sw->w;
+	if (w->op == FF_PROCMEM_WRITE)
+		memcpy(b->data, w->bytes, w->len);
+	if (ff_procmem_submit(c->procmem, &b->job))
+		bounce_put(b);
+	else
+		s->bounce[i] = b;
+	return -EAGAIN;
+}
+
+static int
+far(struct sqp *s, const struct want *w)
+{
+	for (unsigned i = 0; i < SROCE_BOUNCES; i++) {
+		const struct sbounce *b = s->bounce[i];
+
+		if (!b || !is_for(b, w))
+			continue;
+		if (b->busy)
+			return -EAGAIN;
+		if (b->job.status)
+			return -EFAULT;
+		if (w->op != FF_PROCMEM_WRITE)
+			memcpy(w->bytes, b->data, w->len);
+		return 0;
+	}
+	return submit(s, w);
+}
+
+int
+smem_copy(struct sqp *s, struct lspan *span, void *bytes, uint64_t len, bool in)
+{
+	uint8_t *at = bytes;
+	bool jobs = false;
+	struct lchunk c;
+	uint64_t n;
+	int rc;
+
+	while (len) {
+		if (lspan_chunk(span, &c) || !c.len)
+			return -EFAULT;
+		n = c.len < len ? c.len : len;
+		if (c.ptr) {
+			rc = in ? ff_umem_copy(c.ptr, at, n) : ff_umem_copy(at, c.ptr, n);
+		} else {
+			const struct want w = {.op = in ? FF_PROCMEM_WRITE : FF_PROCMEM_READ,
+					       .c = &c,
+					       .bytes = at,
+					       .len = (uint32_t)n};
+
+			jobs = true;
+			rc = far(s, &w);
+		}
+		if (rc)
+			return rc;
+		span->off += n;
+		at += n;
+		len -= n;
+	}
+	/* Not for the next packet, even if it is about the same bytes. */
+	if (jobs)
+		smem_release(s);
+	return 0;
+}
+
+int
+smem_atomic(struct sqp *s, struct lspan *span, bool cas, uint64_t compare_add, uint64_t swap,
+	    uint64_t *old)
+{
+	struct want w = {.op = cas ? FF_PROCMEM_CMP_SWAP : FF_PROCMEM_FETCH_ADD,
+			 .bytes = old,
+			 .len = sizeof(*old),
+			 .arg = {compare_add, swap}};
+	struct lchunk c;
+	int rc;
+
+	if (lspan_chunk(span, &c) || c.len < sizeof(*old))
+		return -EFAULT;
+	if (c.ptr)
+		return (uintptr_t)c.ptr % sizeof(*old)
+			       ? -EFAULT
+			       : ff_umem_atomic(cas ? FF_ATOMIC_CMP_SWAP : FF_ATOMIC_FETCH_ADD,
+						(uint64_t *)c.ptr, compare_add, swap, old);
+	w.c = &c;
+	rc = far(s, &w);
+	if (!rc)
+		smem_release(s);
+	return rc;
+}
