@@ -104,7 +104,7 @@ no_recv(struct lqp *l, struct lop *op)
 			return START_END;
 		}
 		op->phase = LOP_RNR;
-		op->deadline = l->lw->now + lrnr_ns(qp->attr.min_rnr_timer);
+		op->deadline = l->lw->now + roce_rnr_ns(qp->attr.min_rnr_timer);
 	}
 	l->rnr = true;
 	TAILQ_INSERT_TAIL(&l->lw->rnr, l, rnr_link);

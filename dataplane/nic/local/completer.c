@@ -82,7 +82,7 @@ post_send_wc(struct lqp *l, const struct lop *op, int status)
 static void
 no_response(struct lqp *l)
 {
-	uint64_t wait = ltimeout_ns(l->qp->attr.timeout);
+	uint64_t wait = roce_timeout_ns(l->qp->attr.timeout);
 
 	l->waiting = true;
 	l->retry_deadline = l->lw->now + (wait ? wait : RETRY_FOREVER_NS);

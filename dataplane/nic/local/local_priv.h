@@ -304,8 +304,6 @@ void lsched_starve(struct lqp *l);
 uint64_t lsched_run(struct lworker *lw, uint64_t budget);
 void lsched_timers(struct lworker *lw);
 uint64_t lsched_deadline(struct lworker *lw);
-uint64_t lrnr_ns(uint8_t timer);
-uint64_t ltimeout_ns(uint8_t timeout);
 
 /* ---- local.c ---- */
 struct lworker *llocal_worker(struct ff_worker *w);

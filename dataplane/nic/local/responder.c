@@ -272,7 +272,7 @@ lresp_rnr_check(struct lqp *l)
 	if (l->lw->now < op->deadline)
 		return;
 	l->qp->counters[FF_QC_RNR]++;
-	op->deadline = l->lw->now + lrnr_ns(l->qp->attr.min_rnr_timer);
+	op->deadline = l->lw->now + roce_rnr_ns(l->qp->attr.min_rnr_timer);
 	if (op->rnr_left == 7)
 		return;
 	if (--op->rnr_left)

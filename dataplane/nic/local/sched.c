@@ -18,26 +18,6 @@
 #define RNR_CHECKS	       16u /* RNR waiters looked at per pass */
 #define RNR_PAUSE_MAX	       1000000u
 
-/* IBTA table 45: 0 is the longest. In units of 10 us. */
-uint64_t
-lrnr_ns(uint8_t timer)
-{
-	static const uint32_t table[32] = {
-		65536, 1,    2,	   3,	 4,    6,     8,     12,    16,	   24,	  32,
-		48,    64,   96,   128,	 192,  256,   384,   512,   768,   1024,  1536,
-		2048,  3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152,
-	};
-
-	return table[timer & 31] * 10000ull;
-}
-
-/* IBTA 9.7.6.1.3: 4.096 us * 2^timeout; 0: no time-out. */
-uint64_t
-ltimeout_ns(uint8_t timeout)
-{
-	return timeout & 31 ? 4096ull << (timeout & 31) : 0;
-}
-
 static void
 fed(struct lqp *l)
 {

@@ -24,7 +24,7 @@ run_rnr(void)
 	for (unsigned i = 0; i < 3; i++) {
 		h_settle();
 		CU_ASSERT_TRUE(i == 2 || !a->scq.wc[1].wr_id);
-		h_now += lrnr_ns(12);
+		h_now += roce_rnr_ns(12);
 	}
 	h_settle();
 	expect(&a->scq, 2, FF_WC_RNR_RETRY_EXC_ERR);
@@ -43,7 +43,7 @@ run_retry(void)
 	h_settle();
 	CU_ASSERT_PTR_NULL(h_wc(&a->scq));
 	for (unsigned i = 0; i < 4; i++) {
-		h_now += ltimeout_ns(14) + 1;
+		h_now += roce_timeout_ns(14) + 1;
 		h_settle();
 	}
 	expect(&a->scq, 1, FF_WC_RETRY_EXC_ERR);
@@ -167,7 +167,7 @@ run_vanish(void)
 				h_qp_free(b);
 				for (unsigned i = 0; i < 6; i++) {
 					h_settle();
-					h_now += ltimeout_ns(14) + 1;
+					h_now += roce_timeout_ns(14) + 1;
 				}
 				CU_ASSERT_EQUAL(a->scq.n, 2);
 				b = h_qp_new(IB_UVERBS_QPT_RC, 1, worker_b);
@@ -198,7 +198,7 @@ run_stuck_copier(void)
 	rdma(IB_UVERBS_WR_RDMA_WRITE, 2, 64);
 	for (unsigned i = 0; i < 5; i++) {
 		h_settle();
-		h_now += ltimeout_ns(14) + 1;
+		h_now += roce_timeout_ns(14) + 1;
 	}
 	CU_ASSERT_EQUAL(a->scq.n, 1);
 	teardown();
