@@ -31,8 +31,20 @@ class Bench:
         self._lab = lab
         self._ff_lab = ff_lab
         self._ports = itertools.cycle(range(18600, 28600))
-        self._server = lab.find_container(SERVER)
-        self.address = self._server["addresses"][0]
+        server = lab.find_container(SERVER)
+        self._ends, self._pid, self.address = (SERVER, CLIENT), server["pid"], server["addresses"][0]
+
+    @contextlib.contextmanager
+    def between_hosts(self):
+        """While it lasts, sockperf and iperf3 run between the first two hosts themselves."""
+        saved = self._ends, self._pid, self.address
+        host = self._lab.find_host("host1")
+        self._ends, self.address = ("host1", "host2"), host["address"]
+        self._pid = host["router"]["watch"]
+        try:
+            yield
+        finally:
+            self._ends, self._pid, self.address = saved
 
     def argv(self, where, argv, plain=False):
         return [self._ff_lab, "exec", "--name", self._lab.name, *(["--plain"] if plain else []),
@@ -40,8 +52,9 @@ class Bench:
 
     def _pair(self, server, client, port, plain, **options):
         try:
-            return pair.run(self.argv(SERVER, server, plain), self.argv(CLIENT, client, plain),
-                            self._server["pid"], port, _TIMEOUT, **options)[1]
+            return pair.run(self.argv(self._ends[0], server, plain),
+                            self.argv(self._ends[1], client, plain),
+                            self._pid, port, _TIMEOUT, **options)[1]
         except pair.PairError as error:
             raise LabError(str(error)) from None
 

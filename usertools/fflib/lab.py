@@ -99,12 +99,13 @@ class Lab:
 
     # Up
 
-    def up(self, hosts, containers, binaries, options, tenants=None, impair=None):
+    def up(self, hosts, containers, binaries, options, tenants=None, impair=None,
+           mtu=net.UNDERLAY_MTU):
         """
         hosts x containers; binaries: router.Binaries, or None for the plain overlay alone;
         options: router.config_make; tenants: of containers that are not of the default one;
-        impair: wire.Impair, or None for a bridge of the kernel between the hosts. Leaves nothing
-        behind when it fails.
+        impair: wire.Impair, or None for a bridge of the kernel between the hosts; mtu: of the
+        underlay. Leaves nothing behind when it fails.
         """
         names = [f"c{n}" for n in range(1, hosts * containers + 1)]
         for name in tenants or {}:
@@ -112,6 +113,8 @@ class Lab:
                 raise LabError(f"--tenant: no container {name} (there are: {', '.join(names)})")
         if impair:
             wire.check(impair, [f"host{n}" for n in range(1, hosts + 1)])
+        if impair and mtu != net.UNDERLAY_MTU:
+            raise LabError("--mtu and --impair exclude each other")
         os.makedirs(base_dir(), mode=0o755, exist_ok=True)
         try:
             os.mkdir(self.dir, 0o755)
@@ -120,14 +123,14 @@ class Lab:
                            "ff-lab status, ff-lab down") from None
         try:
             with self._locked():
-                self._build(hosts, containers, binaries, options, tenants or {}, impair)
+                self._build(hosts, containers, binaries, options, tenants or {}, impair, mtu)
         except BaseException:
             self.down()
             raise
 
-    def _build(self, hosts, containers, binaries, options, tenants, impair):
+    def _build(self, hosts, containers, binaries, options, tenants, impair, mtu):
         self.state = {"version": 1, "name": self.name, "hosts": [], "containers": [],
-                      "next": 1, "tenants": tenants,
+                      "next": 1, "tenants": tenants, "mtu": mtu,
                       "visible": binaries.visible if binaries else [],
                       "underlay": self._path("ns", "underlay"), "wire": None}
         os.mkdir(self._path("ns"), 0o700)
@@ -156,7 +159,8 @@ class Lab:
         os.mkdir(host["dir"], 0o755)
         self._save()
         net.netns_make(host["netns"])
-        net.host_configure(host["netns"], self.state["underlay"], index, count, bridge)
+        net.host_configure(host["netns"], self.state["underlay"], index, count, bridge,
+                           self.state["mtu"])
 
     def _hosts_file_write(self, count):
         lines = ["127.0.0.1 localhost", "::1 localhost"]
@@ -174,7 +178,8 @@ class Lab:
         self.state["containers"].append(entry)
         self._save()
         net.netns_make(entry["netns"])
-        net.container_configure(entry["netns"], host["netns"], name, index)
+        net.container_configure(entry["netns"], host["netns"], name, index,
+                                self.state["mtu"] - net.VXLAN_OVERHEAD)
         if host["router"]:
             entry["freeflow"] = router.container_add(host, name, entry["netns"],
                                                      self.state["tenants"].get(name))

@@ -18,7 +18,8 @@ OVERLAY6 = ipaddress.ip_network("fd32::/64")
 VNI = 1
 VXLAN_PORT = 4789
 WIRE_PORT = 47910  # the routers' own
-MTU = 1450
+UNDERLAY_MTU = 1500
+VXLAN_OVERHEAD = 50
 MAX_HOSTS = UNDERLAY.num_addresses - 2
 
 
@@ -113,7 +114,7 @@ def underlay_configure(path, bridge):
              ["link add br0 type bridge", "link set br0 up"] if bridge else [])
 
 
-def host_configure(path, underlay_path, index, count, bridge):
+def host_configure(path, underlay_path, index, count, bridge, mtu):
     """
     eth0 on the underlay, a bridge, and vxlan0 that floods to the count - 1 other hosts. Without
     the underlay's bridge, ff-wire joins the hosts: it impairs single frames, so the kernel must
@@ -122,7 +123,7 @@ def host_configure(path, underlay_path, index, count, bridge):
     """
     address = host_address(index)
     in_netns(underlay_path, _ip_batch,
-             [f"link add host{index} type veth peer name eth0 netns {path}",
+             [f"link add host{index} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {path}",
               f"link set host{index} {'master br0 ' if bridge else ''}up"])
     if not bridge:
         in_netns(path, _sysctl, {"ipv6/conf/eth0/disable_ipv6": "1"})
@@ -130,9 +131,9 @@ def host_configure(path, underlay_path, index, count, bridge):
     in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"}, [
         f"address add {address}/{UNDERLAY.prefixlen} dev eth0",
         "link set eth0 up",
-        f"link add vxlan0 mtu {MTU} type vxlan id {VNI} local {address} dev eth0 "
+        f"link add vxlan0 mtu {mtu - VXLAN_OVERHEAD} type vxlan id {VNI} local {address} dev eth0 "
         f"dstport {VXLAN_PORT}",
-        f"link add br0 mtu {MTU} type bridge mcast_snooping 0",
+        f"link add br0 mtu {mtu - VXLAN_OVERHEAD} type bridge mcast_snooping 0",
         "link set vxlan0 master br0",
         "link set vxlan0 up",
         "link set br0 up"])
@@ -149,11 +150,11 @@ def _fdb_append(addresses):
         raise LabError("bridge: " + " ".join(done.stderr.split()))
 
 
-def container_configure(path, host_path, name, index):
+def container_configure(path, host_path, name, index, mtu):
     """eth0 on the overlay with its addresses; duplicate detection would only delay the start."""
     address, address6 = container_addresses(index)
     in_netns(host_path, _ip_batch,
-             [f"link add {name} mtu {MTU} type veth peer name eth0 mtu {MTU} netns {path}",
+             [f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {path}",
               f"link set {name} master br0 up"])
     sysctls = {"ipv6/conf/default/accept_dad": "0", "ipv6/conf/eth0/accept_dad": "0"}
     lines = [f"address add {address}/{OVERLAY.prefixlen} dev eth0"]

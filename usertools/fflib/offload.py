@@ -13,6 +13,7 @@ _SS_FEATURES = 4
 _STRING = 32
 # Not tx-generic-segmentation: that is the kernel's own way, and the one that is left.
 _SEGMENTATION = re.compile(rb"tx-(?!generic-).*segmentation$|tx-gso-list$")
+_BATCHES = re.compile(rb"tx-.*segmentation$|tx-gso-list$|rx-gro$")
 
 
 def _ioctl(sock, interface, head, room=0):
@@ -37,12 +38,21 @@ def segmentation_off(interface):
     The kernel hands the interface single frames from now on. Checksums are left to it as before:
     without that, kernels before 6.11 refuse UDP_SEGMENT.
     """
+    _set(interface, _SEGMENTATION, False)
+
+
+def batches(interface, on):
+    """What `ethtool -K INTERFACE tso gso gro on|off` sets: frames in batches, or one by one."""
+    _set(interface, _BATCHES, on)
+
+
+def _set(interface, which, on):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         names = _feature_names(sock, interface)
         words = [0] * ((len(names) + 31) // 32)
         for index, name in enumerate(names):
-            if _SEGMENTATION.match(name):
+            if which.match(name):
                 words[index // 32] |= 1 << index % 32
         # Of each word: which bits are meant, and what they become.
         _ioctl(sock, interface, struct.pack("=II", _SFEATURES, len(words))
-               + b"".join(struct.pack("=II", word, 0) for word in words))
+               + b"".join(struct.pack("=II", word, word if on else 0) for word in words))

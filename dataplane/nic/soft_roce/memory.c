@@ -11,19 +11,41 @@
 
 #include "sroce_priv.h"
 
+#define AGAIN_NS 200000u
+
 /* A job with its bytes. */
 struct sbounce {
 	struct ff_procmem_job job; /* first: job.msg */
 	struct sqp *s;		   /* NULL: the QP has let go of it */
-	bool busy;		   /* the copier has it */
-	uint64_t arg[2];	   /* of an atomic */
+	struct sworker *sw;
+	uint32_t tenant;
+	bool busy;	 /* the copier has it */
+	uint64_t arg[2]; /* of an atomic */
 	uint8_t data[ROCE_MTU_MAX];
 };
 _Static_assert(sizeof(struct sbounce) <= SROCE_HANDOVER_SIZE, "elements of the pool");
 
+bool
+smem_wait_begin(struct sqp *s)
+{
+	uint16_t *n = &s->sw->waiting[s->l->qp->container->tenant->index];
+
+	if (*n == SROCE_TENANT_MAX)
+		return false;
+	++*n;
+	return true;
+}
+
+void
+smem_wait_end(struct sworker *sw, uint32_t tenant)
+{
+	sw->waiting[tenant]--;
+}
+
 static void
 bounce_put(struct sbounce *b)
 {
+	smem_wait_end(b->sw, b->tenant);
 	ff_proc_unref(b->job.proc);
 	rte_mempool_put(rte_mempool_from_obj(b), b);
 }
@@ -84,22 +106,23 @@ is_for(const struct sbounce *b, const struct want *w)
 	       (w->op != FF_PROCMEM_WRITE || !memcmp(b->data, w->bytes, w->len));
 }
 
-/* -EAGAIN: it is on its way, or has to wait for room. */
-static int
-submit(struct sqp *s, const struct want *w)
+static bool
+submit(struct sqp *s, const struct want *w, unsigned slot)
 {
 	struct ff_container *c = w->c->mr->obj.uc->container;
 	struct sbounce *b;
-	unsigned i = 0;
 
-	while (i < SROCE_BOUNCES && s->bounce[i] && s->bounce[i]->busy)
-		i++;
-	if (i == SROCE_BOUNCES || !c->procmem)
-		return -EAGAIN;
-	bounce_drop(s, i);
-	if (rte_mempool_get(s->sw->handovers, (void **)&b))
-		return -EAGAIN;
-	*b = (struct sbounce){.s = s, .busy = true, .arg = {w->arg[0], w->arg[1]}};
+	if (!c->procmem || !smem_wait_begin(s))
+		return false;
+	if (rte_mempool_get(s->sw->handovers, (void **)&b)) {
+		smem_wait_end(s->sw, s->l->qp->container->tenant->index);
+		return false;
+	}
+	b->s = s;
+	b->sw = s->sw;
+	b->tenant = s->l->qp->container->tenant->index;
+	b->busy = true;
+	memcpy(b->arg, w->arg, sizeof(b->arg));
 	b->job.msg.fn = bounce_back;
 	b->job.op = w->op;
 	b->job.proc = ff_proc_ref(w->c->mr->umem.proc);
@@ -109,13 +132,30 @@ submit(struct sqp *s, const struct want *w)
 	b->job.compare_add = w->arg[0];
 	b->job.swap = w->arg[1];
 	b->job.reply_to = s->sw->w;
+	b->job.status = 0;
 	if (w->op == FF_PROCMEM_WRITE)
 		memcpy(b->data, w->bytes, w->len);
-	if (ff_procmem_submit(c->procmem, &b->job))
+	if (ff_procmem_submit(c->procmem, &b->job)) {
 		bounce_put(b);
-	else
-		s->bounce[i] = b;
-	return -EAGAIN;
+		return false;
+	}
+	s->bounce[slot] = b;
+	return true;
+}
+
+/* In the place of a job that is back and was about something else. */
+static void
+begin(struct sqp *s, const struct want *w)
+{
+	unsigned i = 0;
+
+	while (i < SROCE_BOUNCES && s->bounce[i] && s->bounce[i]->busy)
+		i++;
+	if (i == SROCE_BOUNCES)
+		return; /* one of them comes back */
+	bounce_drop(s, i);
+	if (!submit(s, w, i))
+		s->again_ns = s->sw->now + AGAIN_NS;
 }
 
 static int
@@ -134,7 +174,8 @@ far(struct sqp *s, const struct want *w)
 			memcpy(w->bytes, b->data, w->len);
 		return 0;
 	}
-	return submit(s, w);
+	begin(s, w);
+	return -EAGAIN;
 }
 
 int

@@ -157,10 +157,15 @@ deliver(struct sqp *s, struct srx *rx, const struct roce_pkt *pkt, uint8_t outer
 static int
 hold(struct sqp *s, const struct ff_port_rx *in)
 {
-	struct packet *k = s->num_held < SROCE_HELD_MAX ? packet_copy(s->sw, in) : NULL;
+	struct packet *k;
 
-	if (!k)
+	if (s->num_held == SROCE_HELD_MAX || !smem_wait_begin(s))
 		return SROCE_DROP_BUSY + 1;
+	k = packet_copy(s->sw, in);
+	if (!k) {
+		smem_wait_end(s->sw, s->l->qp->container->tenant->index);
+		return SROCE_DROP_BUSY + 1;
+	}
 	s->num_held++;
 	STAILQ_INSERT_TAIL(&s->held, k, link);
 	return 0;
@@ -173,6 +178,7 @@ held_drop_first(struct sqp *s)
 
 	STAILQ_REMOVE_HEAD(&s->held, link);
 	s->num_held--;
+	smem_wait_end(s->sw, s->l->qp->container->tenant->index);
 	packet_put(k);
 }
 

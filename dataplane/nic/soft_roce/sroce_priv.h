@@ -21,6 +21,7 @@
 #define SROCE_HANDOVERS	    1023u /* packets on their way from one worker to another */
 #define SROCE_HANDOVER_SIZE (SROCE_PACKET_MAX + 128u)
 #define SROCE_HELD_MAX	    64u
+#define SROCE_TENANT_MAX    128u
 #define SROCE_BOUNCES	    4u
 #define SROCE_TX_TURN	    64u /* packets of one QP in a turn */
 
@@ -62,6 +63,7 @@ struct sqp {
 	struct lop_list ud;	    /* UD: messages to send */
 	STAILQ_HEAD(, packet) held; /* rx.c: packets that wait for memory */
 	uint32_t num_held;
+	uint64_t again_ns;		       /* no room for a job: look again then; 0: no */
 	struct sbounce *bounce[SROCE_BOUNCES]; /* memory.c */
 	struct lop recv;		       /* the receive WQE that is under way */
 };
@@ -77,6 +79,9 @@ struct sworker {
 	uint64_t next_deadline; /* the earliest among timed, or earlier */
 	uint64_t now;
 	struct rte_mempool *handovers;
+	/* How many elements of it wait for the memory of each tenant's processes, which may keep
+	 * them waiting for ever: SROCE_TENANT_MAX. */
+	uint16_t waiting[FF_TENANTS_MAX];
 	bool rx_look;	/* in the next pass, whatever the time */
 	uint64_t rx_ns; /* last look at the port */
 	bool rx_full;	/* the last look at the port found as much as it could take */
@@ -103,6 +108,8 @@ extern const struct roce_ops sroce_ops;
 int smem_copy(struct sqp *s, struct lspan *span, void *bytes, uint64_t len, bool in);
 int smem_atomic(struct sqp *s, struct lspan *span, bool cas, uint64_t compare_add, uint64_t swap,
 		uint64_t *old);
+bool smem_wait_begin(struct sqp *s); /* counts in sw->waiting; false: too many */
+void smem_wait_end(struct sworker *sw, uint32_t tenant);
 void smem_release(struct sqp *s); /* forgets what is under way */
 /* tx.c: what the QP has to send; returns how many packets. */
 unsigned sroce_tx_qp(struct sworker *sw, struct sqp *s);

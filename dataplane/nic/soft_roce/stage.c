@@ -33,6 +33,8 @@ sroce_deadline_set(struct sqp *s)
 {
 	uint64_t d = s->started ? roce_deadline(&s->q) : UINT64_MAX;
 
+	if (s->started && s->again_ns && s->again_ns < d)
+		d = s->again_ns;
 	s->deadline = d;
 	if (d == UINT64_MAX) {
 		if (s->timed)
@@ -60,6 +62,10 @@ timers(struct sworker *sw)
 		next = TAILQ_NEXT(s, timer_link);
 		if (sw->now >= s->deadline) {
 			roce_tick(&s->q, sw->now);
+			if (s->again_ns && sw->now >= s->again_ns) {
+				s->again_ns = 0;
+				sroce_rx_again(s);
+			}
 			sroce_activate(s);
 			sroce_deadline_set(s);
 		} else if (s->deadline < sw->next_deadline) {

@@ -242,6 +242,7 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 			s->active = false;
 			TAILQ_REMOVE(&sw->active, s, active_link);
 		}
+		sroce_deadline_set(s);
 		return n;
 	}
 	reachable = path_find(s, b.dgid, &s->path);
