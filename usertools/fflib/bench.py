@@ -24,15 +24,18 @@ SERVER, CLIENT = "c1", "c2"
 
 
 class Bench:
-    """Measures between the first two containers of a lab that is up."""
+    """Measures between two containers of a lab that is up."""
 
-    def __init__(self, lab, ff_lab):
-        """lab: a loaded lab.Lab; ff_lab: the tool that runs commands in its containers."""
+    def __init__(self, lab, ff_lab, ends=(SERVER, CLIENT)):
+        """
+        lab: a loaded lab.Lab; ff_lab: the tool that runs commands in its containers; ends: those
+        of server and client.
+        """
         self._lab = lab
         self._ff_lab = ff_lab
         self._ports = itertools.cycle(range(18600, 28600))
-        server = lab.find_container(SERVER)
-        self._ends, self._pid, self.address = (SERVER, CLIENT), server["pid"], server["addresses"][0]
+        server = lab.find_container(ends[0])
+        self._ends, self._pid, self.address = ends, server["pid"], server["addresses"][0]
 
     @contextlib.contextmanager
     def between_hosts(self):

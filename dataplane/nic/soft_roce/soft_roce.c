@@ -132,6 +132,10 @@ sroce_is_remote(const struct lqp *l, const uint8_t gid[16])
 	if (!l->wire)
 		return false;
 	ff_overlay_lookup(l->qp->container->tenant->index, gid, &e);
+	if (e.state == FF_OVERLAY_UNKNOWN) {
+		l->wire->sw->now = l->lw->now;
+		sroce_ask_again(l->wire, gid);
+	}
 	return e.state == FF_OVERLAY_REMOTE;
 }
 

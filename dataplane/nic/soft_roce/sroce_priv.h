@@ -114,6 +114,8 @@ void smem_release(struct sqp *s); /* forgets what is under way */
 /* tx.c: what the QP has to send; returns how many packets. */
 unsigned sroce_tx_qp(struct sworker *sw, struct sqp *s);
 void sroce_tx_flush(struct sworker *sw);
+/* The resolver does not know dgid (any more): it is asked, at most once a second. */
+void sroce_ask_again(struct sqp *s, const uint8_t dgid[16]);
 /* rx.c */
 unsigned sroce_rx_poll(struct sworker *sw);
 void sroce_rx_again(struct sqp *s); /* memory is there: packets that waited for it */

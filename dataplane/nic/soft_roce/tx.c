@@ -104,14 +104,14 @@ question_put(struct ff_msg *m)
 	struct question *k = (struct question *)m;
 	struct ff_container *c = ff_container_find(k->container);
 
-	if (c)
+	if (c && !ff_container_by_gid(c->tenant, k->gid))
 		sroce_ask(c, k->gid);
 	rte_mempool_put(rte_mempool_from_obj(k), k);
 }
 
 /* The cache forgets what nobody looks up for a while, and an address may have moved in. */
-static void
-ask(struct sqp *s, const uint8_t dgid[16])
+void
+sroce_ask_again(struct sqp *s, const uint8_t dgid[16])
 {
 	struct sworker *sw = s->sw;
 	struct question *k;
@@ -134,7 +134,7 @@ path_find(struct sqp *s, const uint8_t dgid[16], struct ff_path *path)
 
 	ff_overlay_lookup(c->tenant->index, dgid, &e);
 	if (e.state != FF_OVERLAY_REMOTE) {
-		ask(s, dgid);
+		sroce_ask_again(s, dgid);
 		return false;
 	}
 	*path = (struct ff_path){.vni = sroce_vni(c),
