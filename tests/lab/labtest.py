@@ -164,15 +164,15 @@ class LabUnderTest:
         return self._pids[where]
 
     def pair(self, server_argv, client_argv, port, ends=("c1", "c2"), plain=False,
-             timeout=TIMEOUT):
+             timeout=TIMEOUT, wait_server=True):
         """
         A server in the first container, then, when it listens, a client in the second. Both must
-        leave with 0; returns both outputs.
+        leave with 0 (the server only with wait_server; else it is ended); returns both outputs.
         """
         try:
             return pair.run(self.argv(ends[0], server_argv, plain),
                             self.argv(ends[1], client_argv, plain), self._pid(ends[0]), port,
-                            timeout)
+                            timeout, wait_server=wait_server)
         except pair.PairError as error:
             raise Failed(str(error)) from None
 
