@@ -17,7 +17,8 @@ from .errors import LabError
 _ROW = re.compile(r"^\s*\d+\s+\d+((?:\s+[\d.]+){2,7})\s*$", re.MULTILINE)
 _TIMEOUT = 180
 # What a bandwidth run moves at most, in bytes and in messages.
-_BW_BYTES, _BW_MESSAGES = 8 << 30, 400000
+_BW_MESSAGES = 400000
+LOCAL_BYTES, WIRE_BYTES = 8 << 30, 512 << 20  # in a host, between hosts
 _LAT_ITERATIONS = 10000
 _CQ_ENTRIES = 16384
 SERVER, CLIENT = "c1", "c2"
@@ -26,11 +27,12 @@ SERVER, CLIENT = "c1", "c2"
 class Bench:
     """Measures between two containers of a lab that is up."""
 
-    def __init__(self, lab, ff_lab, ends=(SERVER, CLIENT)):
+    def __init__(self, lab, ff_lab, ends=(SERVER, CLIENT), most=LOCAL_BYTES):
         """
         lab: a loaded lab.Lab; ff_lab: the tool that runs commands in its containers; ends: those
-        of server and client.
+        of server and client; most: bytes of a bandwidth run.
         """
+        self._most = most
         self._lab = lab
         self._ff_lab = ff_lab
         self._ports = itertools.cycle(range(18600, 28600))
@@ -81,7 +83,7 @@ class Bench:
         # request, or every depth-th, and counts wrongly when the last one is not among them.
         depth = max(4, min(128, _CQ_ENTRIES // qps))
         every = min(100, depth)
-        count = max(10, min(_BW_MESSAGES, _BW_BYTES // size) // qps // every) * every
+        count = max(10, min(_BW_MESSAGES, self._most // size) // qps // every) * every
         options = ["-s", str(size), "-n", str(count), "-q", str(qps), "-t", str(depth),
                    "--report_gbits"]
         return self._perftest(f"ib_{operation}_bw", options)
