@@ -61,11 +61,7 @@ is_eventfd(int fd)
 int
 ff_worker_wake_fd_add(struct ff_worker *w, int fd)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.fd = fd};
-
-	if (!is_eventfd(fd))
-		return -EINVAL;
-	return epoll_ctl(w->epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+	return is_eventfd(fd) ? ff_worker_wake_socket_add(w, fd) : -EINVAL;
 }
 
 int

@@ -68,11 +68,11 @@ bounce_back(struct ff_msg *m)
 
 /* In any case the QP has no more to do with it. */
 static void
-bounce_drop(struct sqp *s, unsigned i)
+bounce_drop(struct sbounce **slot)
 {
-	struct sbounce *b = s->bounce[i];
+	struct sbounce *b = *slot;
 
-	s->bounce[i] = NULL;
+	*slot = NULL;
 	if (!b)
 		return;
 	b->s = NULL;
@@ -83,11 +83,17 @@ bounce_drop(struct sqp *s, unsigned i)
 void
 smem_release(struct sqp *s)
 {
-	for (unsigned i = 0; i < SROCE_BOUNCES; i++)
-		bounce_drop(s, i);
+	for (unsigned i = 0; i < SROCE_BOUNCES; i++) {
+		bounce_drop(&s->fetch[i]);
+		bounce_drop(&s->store[i]);
+	}
 }
 
-/* What a job is asked for. bytes: source of a write, else where the result goes. */
+/*
+ * What a job is asked for. bytes: source of a write, else where the result goes. What goes out and
+ * what comes in are worked on in turns: neither may take the other's jobs, or an atomic would be
+ * executed twice.
+ */
 struct want {
 	enum ff_procmem_op op;
 	const struct lchunk *c;
@@ -107,7 +113,7 @@ is_for(const struct sbounce *b, const struct want *w)
 }
 
 static bool
-submit(struct sqp *s, const struct want *w, unsigned slot)
+submit(struct sqp *s, const struct want *w, struct sbounce **slot)
 {
 	struct ff_container *c = w->c->mr->obj.uc->container;
 	struct sbounce *b;
@@ -139,35 +145,49 @@ submit(struct sqp *s, const struct want *w, unsigned slot)
 		bounce_put(b);
 		return false;
 	}
-	s->bounce[slot] = b;
+	*slot = b;
 	return true;
+}
+
+static struct sbounce **
+slots(struct sqp *s, enum ff_procmem_op op)
+{
+	return op == FF_PROCMEM_READ ? s->fetch : s->store;
 }
 
 /* In the place of a job that is back and was about something else. */
 static void
 begin(struct sqp *s, const struct want *w)
 {
+	struct sbounce **slot = slots(s, w->op);
 	unsigned i = 0;
 
-	while (i < SROCE_BOUNCES && s->bounce[i] && s->bounce[i]->busy)
+	while (i < SROCE_BOUNCES && slot[i])
 		i++;
 	if (i == SROCE_BOUNCES)
+		for (i = 0; i < SROCE_BOUNCES && slot[i]->busy; i++)
+			;
+	if (i == SROCE_BOUNCES)
 		return; /* one of them comes back */
-	bounce_drop(s, i);
-	if (!submit(s, w, i))
+	bounce_drop(&slot[i]);
+	if (!submit(s, w, &slot[i]))
 		s->again_ns = s->sw->now + AGAIN_NS;
 }
 
+/* *used: the slots of the jobs that an operation is made of. */
 static int
-far(struct sqp *s, const struct want *w)
+far(struct sqp *s, const struct want *w, uint64_t *used)
 {
+	struct sbounce **slot = slots(s, w->op);
+
 	for (unsigned i = 0; i < SROCE_BOUNCES; i++) {
-		const struct sbounce *b = s->bounce[i];
+		const struct sbounce *b = slot[i];
 
 		if (!b || !is_for(b, w))
 			continue;
 		if (b->busy)
 			return -EAGAIN;
+		*used |= 1ull << i;
 		if (b->job.status)
 			return -EFAULT;
 		if (w->op != FF_PROCMEM_WRITE)
@@ -178,40 +198,47 @@ far(struct sqp *s, const struct want *w)
 	return -EAGAIN;
 }
 
+/* The operation is done: its jobs are not for the next one, even if that is about the same bytes.
+ */
+static void
+consumed(struct sqp *s, enum ff_procmem_op op, uint64_t used)
+{
+	for (unsigned i = 0; used; i++, used >>= 1)
+		if (used & 1)
+			bounce_drop(&slots(s, op)[i]);
+}
+
 int
 smem_copy(struct sqp *s, struct lspan *span, void *bytes, uint64_t len, bool in)
 {
+	enum ff_procmem_op op = in ? FF_PROCMEM_WRITE : FF_PROCMEM_READ;
 	uint8_t *at = bytes;
-	bool jobs = false;
 	struct lchunk c;
-	uint64_t n;
-	int rc;
+	uint64_t n, used = 0;
+	int rc = 0;
 
 	while (len) {
-		if (lspan_chunk(span, &c) || !c.len)
-			return -EFAULT;
+		rc = lspan_chunk(span, &c) || !c.len ? -EFAULT : 0;
+		if (rc)
+			break;
 		n = c.len < len ? c.len : len;
 		if (c.ptr) {
 			rc = in ? ff_umem_copy(c.ptr, at, n) : ff_umem_copy(at, c.ptr, n);
 		} else {
-			const struct want w = {.op = in ? FF_PROCMEM_WRITE : FF_PROCMEM_READ,
-					       .c = &c,
-					       .bytes = at,
-					       .len = (uint32_t)n};
+			const struct want w = {.op = op, .c = &c, .bytes = at, .len = (uint32_t)n};
 
-			jobs = true;
-			rc = far(s, &w);
+			rc = far(s, &w, &used);
 		}
-		if (rc)
+		if (rc == -EAGAIN)
 			return rc;
+		if (rc)
+			break;
 		span->off += n;
 		at += n;
 		len -= n;
 	}
-	/* Not for the next packet, even if it is about the same bytes. */
-	if (jobs)
-		smem_release(s);
-	return 0;
+	consumed(s, op, used);
+	return rc;
 }
 
 int
@@ -223,6 +250,7 @@ smem_atomic(struct sqp *s, struct lspan *span, bool cas, uint64_t compare_add, u
 			 .len = sizeof(*old),
 			 .arg = {compare_add, swap}};
 	struct lchunk c;
+	uint64_t used = 0;
 	int rc;
 
 	if (lspan_chunk(span, &c) || c.len < sizeof(*old))
@@ -233,8 +261,8 @@ smem_atomic(struct sqp *s, struct lspan *span, bool cas, uint64_t compare_add, u
 			       : ff_umem_atomic(cas ? FF_ATOMIC_CMP_SWAP : FF_ATOMIC_FETCH_ADD,
 						(uint64_t *)c.ptr, compare_add, swap, old);
 	w.c = &c;
-	rc = far(s, &w);
-	if (!rc)
-		smem_release(s);
+	rc = far(s, &w, &used);
+	if (rc != -EAGAIN)
+		consumed(s, w.op, used);
 	return rc;
 }

@@ -258,9 +258,7 @@ sroce_stop(struct lqp *l)
 	if (!s || !s->started)
 		return;
 	s->started = false;
-	if (s->active)
-		TAILQ_REMOVE(&s->sw->active, s, active_link);
-	s->active = false;
+	sroce_deactivate(s);
 	sroce_deadline_set(s);
 	roce_stop(&s->q);
 	while ((op = TAILQ_FIRST(&s->ud))) {

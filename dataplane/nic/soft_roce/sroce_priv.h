@@ -22,7 +22,7 @@
 #define SROCE_HANDOVER_SIZE (SROCE_PACKET_MAX + 128u)
 #define SROCE_HELD_MAX	    64u
 #define SROCE_TENANT_MAX    128u
-#define SROCE_BOUNCES	    4u
+#define SROCE_BOUNCES	    64u /* pieces of one packet: 32 SGEs, some in two mappings */
 #define SROCE_TX_TURN	    64u /* packets of one QP in a turn */
 
 /* Why a packet went no further. */
@@ -63,9 +63,9 @@ struct sqp {
 	struct lop_list ud;	    /* UD: messages to send */
 	STAILQ_HEAD(, packet) held; /* rx.c: packets that wait for memory */
 	uint32_t num_held;
-	uint64_t again_ns;		       /* no room for a job: look again then; 0: no */
-	struct sbounce *bounce[SROCE_BOUNCES]; /* memory.c */
-	struct lop recv;		       /* the receive WQE that is under way */
+	uint64_t again_ns; /* no room for a job: look again then; 0: no */
+	struct sbounce *fetch[SROCE_BOUNCES], *store[SROCE_BOUNCES]; /* memory.c */
+	struct lop recv; /* the receive WQE that is under way */
 };
 TAILQ_HEAD(sqp_list, sqp);
 
@@ -99,6 +99,7 @@ int sroce_stage_register(void);
 struct sworker *sroce_worker(struct ff_worker *w);
 uint32_t sroce_vni(const struct ff_container *c); /* 0: its tenant has no wire */
 void sroce_activate(struct sqp *s);
+void sroce_deactivate(struct sqp *s); /* also of one that is not: an error may have stopped it */
 void sroce_deadline_set(struct sqp *s);
 /* ops.c */
 extern const struct roce_ops sroce_ops;

@@ -29,6 +29,15 @@ sroce_activate(struct sqp *s)
 }
 
 void
+sroce_deactivate(struct sqp *s)
+{
+	if (!s->active)
+		return;
+	s->active = false;
+	TAILQ_REMOVE(&s->sw->active, s, active_link);
+}
+
+void
 sroce_deadline_set(struct sqp *s)
 {
 	uint64_t d = s->started ? roce_deadline(&s->q) : UINT64_MAX;

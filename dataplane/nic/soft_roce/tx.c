@@ -238,10 +238,8 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 
 	if (qp->type == IB_UVERBS_QPT_UD) {
 		n = ud_send(s);
-		if (n < SROCE_TX_TURN) {
-			s->active = false;
-			TAILQ_REMOVE(&sw->active, s, active_link);
-		}
+		if (n < SROCE_TX_TURN)
+			sroce_deactivate(s);
 		sroce_deadline_set(s);
 		return n;
 	}
@@ -252,8 +250,7 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 		room(sw);
 		len = roce_tx(&s->q, sw->now, sw->tx_bytes + sw->tx_used + head);
 		if (!len) {
-			s->active = false;
-			TAILQ_REMOVE(&sw->active, s, active_link);
+			sroce_deactivate(s);
 			break;
 		}
 		/* As on a wire that leads nowhere. */
