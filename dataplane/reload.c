@@ -10,6 +10,7 @@
 #include "core/config.h"
 #include "core/log.h"
 #include "core/service.h"
+#include "overlay/overlay.h"
 
 static const char *conf_path;
 static bool level_fixed, run_dir_fixed;
@@ -22,7 +23,7 @@ ff_reload_init(const char *path, bool keep_level, bool keep_run_dir)
 	run_dir_fixed = keep_run_dir;
 }
 
-/* The file's faults, one log line each. Returns ff_config_load()'s value. */
+/* The file's faults, one log line each. 0 or -errno. */
 static int
 load(struct ff_config *fresh)
 {
@@ -42,6 +43,13 @@ load(struct ff_config *fresh)
 		ff_err("config", "%s", line);
 	}
 	free(text);
+	/* It tells which tenant has the bare wire; as it was, it might be another one's by now. */
+	if (!rc && ff_config.wire.encap == FF_WIRE_NONE && fresh->wire.vni != ff_config.wire.vni) {
+		ff_err("config",
+		       "wire.vni: where wire.encap is \"none\", a change needs a restart");
+		ff_config_free(fresh);
+		rc = -EINVAL;
+	}
 	return rc;
 }
 
@@ -65,6 +73,22 @@ report_ignored(const struct ff_config *a, const struct ff_config *b)
 	ignored("workers.priority", a->priority != b->priority);
 	ignored("memory.hugepages", a->hugepages != b->hugepages);
 	ignored("memory.megabytes", a->memory_mb != b->memory_mb);
+	ignored("wire.port", a->wire.port != b->wire.port);
+	ignored("wire.device", strcmp(a->wire.device, b->wire.device) != 0);
+	ignored("wire.encap", a->wire.encap != b->wire.encap);
+	ignored("wire.next_hop",
+		memcmp(a->wire.next_hop, b->wire.next_hop, sizeof(a->wire.next_hop)) != 0);
+	ignored("wire.udp_port", a->wire.udp_port != b->wire.udp_port);
+	ignored("wire.address", strcmp(a->wire.address, b->wire.address) != 0);
+	ignored("wire.port", a->wire.port != b->wire.port);
+	ignored("wire.device", strcmp(a->wire.device, b->wire.device) != 0);
+	ignored("wire.encap", a->wire.encap != b->wire.encap);
+	ignored("wire.next_hop",
+		memcmp(a->wire.next_hop, b->wire.next_hop, sizeof(a->wire.next_hop)) != 0);
+	ignored("overlay.providers",
+		a->overlay.num_providers != b->overlay.num_providers ||
+			memcmp(a->overlay.providers, b->overlay.providers,
+			       a->overlay.num_providers * sizeof(a->overlay.providers[0])) != 0);
 }
 
 static void
@@ -76,6 +100,18 @@ reload_log(const struct ff_config *fresh)
 	ff_config.num_log_components = fresh->num_log_components;
 	ff_config.log_level = level;
 	ff_config_log_apply(&ff_config);
+}
+
+/* ff_config has the new table already; nothing may point to the old one any more. */
+static void
+reload_overlay(const struct ff_config *old)
+{
+	const struct ff_overlay_conf *a = &old->overlay, *b = &ff_config.overlay;
+
+	ff_overlay_static_set(
+		b, a->num_statics != b->num_statics ||
+			   (a->num_statics && memcmp(a->statics, b->statics,
+						     a->num_statics * sizeof(*a->statics)) != 0));
 }
 
 static const struct ff_container_conf *
@@ -148,7 +184,7 @@ reload_containers(const struct ff_config *old)
 {
 	unsigned i;
 
-	ff_tenants_reweigh();
+	ff_tenants_update();
 	ff_container_foreach(limits_again, NULL);
 	/* Removals first: an address may move to a new container. */
 	for (i = 0; i < old->num_containers; i++)
@@ -194,7 +230,11 @@ ff_reload(void)
 		ff_config.num_tenants = fresh.num_tenants;
 		ff_config.containers = fresh.containers;
 		ff_config.num_containers = fresh.num_containers;
+		ff_config.wire.vni = fresh.wire.vni;
+		ff_config.overlay.statics = fresh.overlay.statics;
+		ff_config.overlay.num_statics = fresh.overlay.num_statics;
 		reload_containers(&old);
+		reload_overlay(&old);
 		keep_places(&old);
 		ff_config_free(&old);
 		ff_info("config", "SIGHUP: %s is in force", conf_path);

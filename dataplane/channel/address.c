@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../nic/nic.h"
 #include "channel_priv.h"
 
 /* One host's own address: not 0/8, 127/8, multicast, reserved or broadcast. */
@@ -111,6 +112,14 @@ addr_slots(const struct ff_gid_entry old[FF_GIDS_MAX], const struct addr_list *w
 	return false;
 }
 
+/* The resolver hears of what c has, and of what it has no more. */
+static void
+gid_tell(const struct ff_container *c, const struct ff_gid_entry *e, bool here)
+{
+	if (e->valid && ff_nic->address)
+		ff_nic->address(c, e->raw, here);
+}
+
 /*
  * Workers may be reading the table. An entry's bytes change only while it is not valid and no
  * worker is still in a pass that saw it valid.
@@ -119,13 +128,16 @@ static void
 gids_publish(struct ff_container *c, const struct ff_gid_entry next[FF_GIDS_MAX])
 {
 	bool differs[FF_GIDS_MAX], withdrawn = false;
+	struct ff_gid_entry old;
 
 	for (unsigned i = 0; i < FF_GIDS_MAX; i++) {
 		differs[i] = memcmp(c->gids[i].raw, next[i].raw, 16) ||
 			     strcmp(c->gids[i].ndev, next[i].ndev) ||
 			     c->gids[i].valid != next[i].valid;
 		if (differs[i] && c->gids[i].valid) {
+			old = c->gids[i];
 			__atomic_store_n(&c->gids[i].valid, false, __ATOMIC_RELEASE);
+			gid_tell(c, &old, false);
 			withdrawn = true;
 		}
 	}
@@ -139,6 +151,7 @@ gids_publish(struct ff_container *c, const struct ff_gid_entry next[FF_GIDS_MAX]
 		memcpy(c->gids[i].raw, next[i].raw, 16);
 		memcpy(c->gids[i].ndev, next[i].ndev, sizeof(next[i].ndev));
 		__atomic_store_n(&c->gids[i].valid, next[i].valid, __ATOMIC_RELEASE);
+		gid_tell(c, &next[i], true);
 	}
 	atomic_fetch_add_explicit(&c->gid_gen, 1, memory_order_acq_rel);
 }
@@ -216,6 +229,8 @@ addr_apply(struct ff_container *c, const struct addr_list *l)
 void
 addr_released(struct ff_container *c)
 {
+	for (unsigned i = 0; i < FF_GIDS_MAX; i++)
+		gid_tell(c, &c->gids[i], false);
 	ff_container_foreach(addr_retry, c);
 }
 

@@ -74,6 +74,7 @@ int addr_refresh(struct ff_container *c, char *err, size_t err_len);
 struct netns {
 	int notify_fd; /* rtnetlink, addresses and links, non-blocking */
 	int dump_fd;
+	int ns_fd; /* the namespace itself */
 	struct ff_source src;
 	dev_t dev; /* which namespace it is */
 	ino_t ino;

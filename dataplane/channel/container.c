@@ -61,6 +61,12 @@ ff_container_by_gid(const struct ff_tenant *t, const uint8_t gid[16])
 	return NULL;
 }
 
+int
+ff_container_netns(const struct ff_container *c)
+{
+	return ((const struct container_priv *)c->priv)->netns.ns_fd;
+}
+
 bool
 ff_policy_allows(const struct ff_container *a, const struct ff_container *b)
 {
@@ -130,7 +136,7 @@ container_alloc(const struct ff_container_conf *conf)
 	TAILQ_INIT(&p->conns);
 	TAILQ_INIT(&p->memifs);
 	p->dirfd = p->router.fd = p->memif.fd = -1;
-	p->netns.notify_fd = p->netns.dump_fd = -1;
+	p->netns.notify_fd = p->netns.dump_fd = p->netns.ns_fd = -1;
 	return p;
 }
 

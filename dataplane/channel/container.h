@@ -20,8 +20,9 @@ struct ff_tenant {
 	char name[FF_ID_LEN];
 	uint32_t index;	 /* small, unique; for per-worker scheduler arrays. Workers read. */
 	uint32_t weight; /* workers read */
-	uint32_t vni;	 /* constant; 0: no way to other hosts */
+	uint32_t vni;	 /* 0: no way to other hosts. Workers read */
 	uint32_t refs;
+	bool confined_told; /* the log has said that it has no VNI */
 	TAILQ_ENTRY(ff_tenant) link;
 };
 #define FF_TENANTS_MAX 4096u
@@ -105,6 +106,7 @@ struct ff_container *ff_container_find(const char *id);
 void ff_container_foreach(void (*fn)(struct ff_container *c, void *arg), void *arg);
 struct ff_tenant *ff_tenant_get(const char *name); /* takes a reference, makes it if need be */
 void ff_tenant_put(struct ff_tenant *t);
+const struct ff_tenant *ff_tenant_by_index(uint32_t index); /* NULL: there is none */
 
 /*
  * Control thread, when a QP is destroyed (after ff_workers_synchronize()): its counters go on in
@@ -120,12 +122,15 @@ void ff_container_qp_totals(struct ff_container *c, uint64_t *totals /* FF_QC_MA
  * a limit stays.
  */
 void ff_container_limits_set(struct ff_container *c, const struct ff_limits *own);
-void ff_tenants_reweigh(void); /* the same for the weights of all tenants */
+void ff_tenants_update(void); /* the same for weights and VNIs of all tenants */
 
 /* True if gid is one of c's addresses. Any thread. */
 bool ff_container_has_gid(const struct ff_container *c, const uint8_t gid[16]);
 /* The container of that tenant on this host with that address, or NULL. Control thread. */
 struct ff_container *ff_container_by_gid(const struct ff_tenant *t, const uint8_t gid[16]);
+/* Control thread: the network namespace that it is followed in, -1: none. Ours, not to be closed.
+ */
+int ff_container_netns(const struct ff_container *c);
 /* May a talk to b? Same tenant and policy. Any thread. */
 bool ff_policy_allows(const struct ff_container *a, const struct ff_container *b);
 

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * rtnetlink sockets in a container's network namespace: reads its addresses, tells when they
- * change. Control thread; a short-lived thread enters the namespace to make the sockets. They keep
- * the namespace alive until the container is removed.
+ * change. Control thread. They keep the namespace alive until the container is removed.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../core/netns.h"
 #include "channel_priv.h"
 
 #define LINKS_MAX 64u
@@ -37,66 +33,13 @@ struct netns_dump {
 };
 
 static int
-netlink_socket(unsigned groups, bool nonblock)
+sockets_open(void *arg)
 {
-	struct sockaddr_nl sa = {.nl_family = AF_NETLINK, .nl_groups = groups};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0),
-			NETLINK_ROUTE);
+	struct netns *n = arg;
 
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa))) {
-		int rc = -errno;
-
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
-/* freeflowd keeps CAP_SYS_ADMIN permitted, not effective: raised for this thread alone. */
-static void
-raise_sys_admin(void)
-{
-	static const cap_value_t cap = CAP_SYS_ADMIN;
-	cap_t caps = cap_get_proc();
-
-	if (!caps)
-		return;
-	if (!cap_set_flag(caps, CAP_EFFECTIVE, 1, &cap, CAP_SET))
-		(void)cap_set_proc(caps); /* without it setns says what is missing */
-	cap_free(caps);
-}
-
-struct netns_entry {
-	const char *path;
-	struct netns *n;
-	int rc;
-};
-
-static void *
-netns_enter(void *arg)
-{
-	struct netns_entry *e = arg;
-	struct netns *n = e->n;
-	struct stat st;
-	int fd;
-
-	raise_sys_admin();
-	fd = open(e->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) || setns(fd, CLONE_NEWNET)) {
-		e->rc = -errno;
-		goto out;
-	}
-	n->dev = st.st_dev;
-	n->ino = st.st_ino;
-	n->notify_fd = netlink_socket(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK, true);
-	n->dump_fd = netlink_socket(0, false);
-	e->rc = n->notify_fd < 0 ? n->notify_fd : n->dump_fd < 0 ? n->dump_fd : 0;
-out:
-	if (fd >= 0)
-		close(fd);
-	return NULL;
+	n->notify_fd = ff_netlink_open(RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_LINK, true);
+	n->dump_fd = ff_netlink_open(0, false);
+	return n->notify_fd < 0 ? n->notify_fd : n->dump_fd < 0 ? n->dump_fd : 0;
 }
 
 /* What the notifications say does not matter: the table is read anew. */
@@ -121,34 +64,38 @@ netns_event(struct ff_source *s, uint32_t events)
 int
 netns_open(struct netns *n, const char *path, void (*changed)(void *arg), void *arg)
 {
-	struct netns_entry e = {.path = path, .n = n};
-	pthread_t t;
+	struct stat st;
 	int rc;
 
 	n->notify_fd = n->dump_fd = -1;
 	n->changed = changed;
 	n->arg = arg;
-	rc = -pthread_create(&t, NULL, netns_enter, &e);
-	if (rc)
-		return rc;
-	pthread_join(t, NULL);
-	rc = e.rc;
+	n->ns_fd = ff_netns_open(path);
+	if (n->ns_fd < 0)
+		return n->ns_fd;
+	rc = fstat(n->ns_fd, &st) ? -errno : ff_netns_run(n->ns_fd, sockets_open, n);
 	if (!rc)
 		rc = ff_loop_add(&n->src, n->notify_fd, EPOLLIN, netns_event, n);
-	if (rc)
+	if (rc) {
 		netns_close(n);
-	return rc;
+		return rc;
+	}
+	n->dev = st.st_dev;
+	n->ino = st.st_ino;
+	return 0;
 }
 
 void
 netns_close(struct netns *n)
 {
+	int *const fds[] = {&n->notify_fd, &n->dump_fd, &n->ns_fd};
+
 	ff_loop_del(&n->src);
-	if (n->notify_fd >= 0)
-		close(n->notify_fd);
-	if (n->dump_fd >= 0)
-		close(n->dump_fd);
-	n->notify_fd = n->dump_fd = -1;
+	for (unsigned i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
 }
 
 static int

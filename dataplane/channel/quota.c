@@ -36,15 +36,6 @@ tenant_weight(const char *name)
 	return WEIGHT_DEFAULT;
 }
 
-static uint32_t
-tenant_vni(const char *name)
-{
-	for (unsigned i = 0; i < ff_config.num_tenants; i++)
-		if (!strcmp(ff_config.tenants[i].name, name) && ff_config.tenants[i].vni)
-			return ff_config.tenants[i].vni;
-	return strcmp(name, "default") ? 0 : ff_config.wire.vni;
-}
-
 struct ff_tenant *
 ff_tenant_get(const char *name)
 {
@@ -67,7 +58,7 @@ ff_tenant_get(const char *name)
 	snprintf(t->name, sizeof(t->name), "%s", name);
 	t->index = index;
 	t->weight = tenant_weight(name);
-	t->vni = tenant_vni(name);
+	t->vni = ff_config_vni(&ff_config, name);
 	t->refs = 1;
 	tenant_indices[index] = true;
 	TAILQ_INSERT_TAIL(&tenants, t, link);
@@ -86,13 +77,38 @@ ff_tenant_put(struct ff_tenant *t)
 	free(t);
 }
 
+/* No VNI has two tenants, not even for a moment: what changes is taken away first. */
 void
-ff_tenants_reweigh(void)
+ff_tenants_update(void)
 {
 	struct ff_tenant *t;
+	bool any = false;
 
-	TAILQ_FOREACH (t, &tenants, link)
+	TAILQ_FOREACH (t, &tenants, link) {
 		__atomic_store_n(&t->weight, tenant_weight(t->name), __ATOMIC_RELAXED);
+		if (t->vni == ff_config_vni(&ff_config, t->name))
+			continue;
+		__atomic_store_n(&t->vni, 0, __ATOMIC_RELAXED);
+		t->confined_told = false;
+		any = true;
+	}
+	if (!any)
+		return;
+	ff_workers_synchronize();
+	TAILQ_FOREACH (t, &tenants, link)
+		__atomic_store_n(&t->vni, ff_config_vni(&ff_config, t->name), __ATOMIC_RELAXED);
+}
+
+const struct ff_tenant *
+ff_tenant_by_index(uint32_t index)
+{
+	const struct ff_tenant *t;
+
+	TAILQ_FOREACH (t, &tenants, link) {
+		if (t->index == index)
+			return t;
+	}
+	return NULL;
 }
 
 /* A limit that the container does not set is the top level's. */

@@ -15,13 +15,6 @@
 #define SHIFT	     32
 #define CALIBRATE_NS 50000000u /* two samples so far apart: 1e-6 of error from the reading */
 
-/* Written once, by ff_clock_calibrate(), before there are threads. mult 0: no TSC. */
-static struct {
-	uint64_t mult; /* ns per tick, times 2^SHIFT */
-	uint64_t tsc0, ns0;
-	bool started;
-} clock_tsc;
-
 static uint64_t
 kernel_ns(void)
 {
@@ -32,6 +25,13 @@ kernel_ns(void)
 }
 
 #if defined(__x86_64__)
+
+/* Written once, by ff_clock_calibrate(), before there are threads. mult 0: no TSC. */
+static struct {
+	uint64_t mult; /* ns per tick, times 2^SHIFT */
+	uint64_t tsc0, ns0;
+	bool started;
+} clock_tsc;
 
 /* Invariant (Intel SDM 17.17.1, CPUID 80000007H EDX bit 8), and the kernel itself relies on it. */
 static bool

@@ -2,7 +2,6 @@
 /* The configuration: defaults, the file's top level, contradictions. Control thread. */
 #include "config.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 #include "core/build_conf.h"
 
 /* A file of this size is not a configuration. */
-#define VNI_MAX	      0xffffffu
 #define FILE_MAX      (64u << 20)
 /* Below it, the programs that spin on their completion queues need the CPUs. */
 #define POLL_CPUS_MIN 4
@@ -75,6 +73,7 @@ ff_config_defaults(struct ff_config *c)
 	for (i = 0; i < FF_WORKERS_MAX; i++)
 		c->cores[i] = -1;
 	limits_defaults(&c->limits);
+	ff_config_overlay_defaults(&c->overlay);
 }
 
 void
@@ -82,6 +81,7 @@ ff_config_free(struct ff_config *c)
 {
 	free(c->tenants);
 	free(c->containers);
+	ff_config_overlay_free(&c->overlay);
 	c->tenants = NULL;
 	c->containers = NULL;
 	c->num_tenants = c->num_containers = 0;
@@ -241,107 +241,13 @@ parse_memory(struct ff_parse *p, json_t *value, const char *path, void *base)
 			sizeof(memory_fields) / sizeof(memory_fields[0]), base);
 }
 
-static const struct ff_field wire_fields[] = {
-	{.key = "udp_port",
-	 .type = FF_FIELD_U32,
-	 .off = offsetof(struct ff_config, wire.udp_port),
-	 .max = UINT16_MAX},
-	{.key = "vni",
-	 .type = FF_FIELD_U32,
-	 .off = offsetof(struct ff_config, wire.vni),
-	 .min = 1,
-	 .max = VNI_MAX},
-	{.key = "address",
-	 .type = FF_FIELD_STRING,
-	 .off = offsetof(struct ff_config, wire.address),
-	 .size = sizeof(((struct ff_wire_conf *)0)->address)},
-};
-
-static void
-parse_wire(struct ff_parse *p, json_t *value, const char *path, void *base)
-{
-	const char *address = ((struct ff_config *)base)->wire.address;
-	char sub[FF_JSON_PATH];
-	uint8_t bytes[16];
-
-	ff_parse_object(p, value, path, wire_fields, sizeof(wire_fields) / sizeof(wire_fields[0]),
-			base);
-	ff_path_key(sub, path, "address");
-	if (address[0] && inet_pton(AF_INET, address, bytes) != 1 &&
-	    inet_pton(AF_INET6, address, bytes) != 1)
-		ff_parse_fault(p, sub, "\"%s\" is no address", address);
-}
-
 static void
 parse_top_limits(struct ff_parse *p, json_t *value, const char *path, void *base)
 {
 	ff_parse_limits(p, value, path, &((struct ff_config *)base)->limits);
 }
 
-/* ---- "tenants", "containers" ---- */
-
-static const struct ff_field tenant_fields[] = {
-	{.key = "name", .type = FF_FIELD_NAME, .off = offsetof(struct ff_tenant_conf, name)},
-	{.key = "weight",
-	 .type = FF_FIELD_U32,
-	 .off = offsetof(struct ff_tenant_conf, weight),
-	 .min = 1,
-	 .max = 1000},
-	{.key = "vni",
-	 .type = FF_FIELD_U32,
-	 .off = offsetof(struct ff_tenant_conf, vni),
-	 .min = 1,
-	 .max = VNI_MAX},
-};
-
-/* Checks that value is an array of at most max and makes room for its elements. */
-static void *
-array_room(struct ff_parse *p, json_t *value, const char *path, size_t max, size_t elem)
-{
-	void *room;
-
-	if (!json_is_array(value)) {
-		ff_parse_fault(p, path, "must be an array, is %s", ff_json_type_name(value));
-		return NULL;
-	}
-	if (json_array_size(value) > max) {
-		ff_parse_fault(p, path, "has %zu elements, %zu are the most",
-			       json_array_size(value), max);
-		return NULL;
-	}
-	room = calloc(json_array_size(value) + 1, elem);
-	if (!room)
-		ff_parse_fault(p, path, "no memory for %zu elements", json_array_size(value));
-	return room;
-}
-
-static void
-parse_tenants(struct ff_parse *p, json_t *value, const char *path, void *base)
-{
-	struct ff_config *c = base;
-	char sub[FF_JSON_PATH], name[FF_JSON_PATH];
-	json_t *element;
-	size_t i, j;
-
-	c->tenants = array_room(p, value, path, FF_CONF_TENANTS_MAX, sizeof(*c->tenants));
-	if (!c->tenants)
-		return;
-	json_array_foreach (value, i, element) {
-		struct ff_tenant_conf *t = &c->tenants[c->num_tenants++];
-
-		t->weight = FF_TENANT_WEIGHT;
-		ff_path_index(sub, path, i);
-		ff_path_key(name, sub, "name");
-		ff_parse_object(p, element, sub, tenant_fields,
-				sizeof(tenant_fields) / sizeof(tenant_fields[0]), t);
-		if (json_is_object(element) && !json_object_get(element, "name"))
-			ff_parse_fault(p, name, "is missing");
-		for (j = 0; j < i; j++)
-			if (t->name[0] && strcmp(t->name, c->tenants[j].name) == 0)
-				ff_parse_fault(p, name, "\"%s\" is also the name of tenants[%zu]",
-					       t->name, j);
-	}
-}
+/* ---- "containers" ---- */
 
 static void
 parse_containers(struct ff_parse *p, json_t *value, const char *path, void *base)
@@ -351,7 +257,8 @@ parse_containers(struct ff_parse *p, json_t *value, const char *path, void *base
 	json_t *element;
 	size_t i;
 
-	c->containers = array_room(p, value, path, FF_CONF_CONTAINERS_MAX, sizeof(*c->containers));
+	c->containers =
+		ff_parse_array_room(p, value, path, FF_CONF_CONTAINERS_MAX, sizeof(*c->containers));
 	if (!c->containers)
 		return;
 	json_array_foreach (value, i, element) {
@@ -377,8 +284,9 @@ static const struct ff_field top_fields[] = {
 	{.key = "workers", .type = FF_FIELD_CUSTOM, .fn = parse_workers},
 	{.key = "memory", .type = FF_FIELD_CUSTOM, .fn = parse_memory},
 	{.key = "limits", .type = FF_FIELD_CUSTOM, .fn = parse_top_limits},
-	{.key = "wire", .type = FF_FIELD_CUSTOM, .fn = parse_wire},
-	{.key = "tenants", .type = FF_FIELD_CUSTOM, .fn = parse_tenants},
+	{.key = "wire", .type = FF_FIELD_CUSTOM, .fn = ff_parse_wire},
+	{.key = "overlay", .type = FF_FIELD_CUSTOM, .fn = ff_parse_overlay},
+	{.key = "tenants", .type = FF_FIELD_CUSTOM, .fn = ff_parse_tenants},
 	{.key = "containers", .type = FF_FIELD_CUSTOM, .fn = parse_containers},
 };
 
@@ -395,6 +303,7 @@ config_parse(const char *text, size_t len, struct ff_config *c, FILE *err)
 	}
 	ff_parse_object(&p, root, "", top_fields, sizeof(top_fields) / sizeof(top_fields[0]), c);
 	json_decref(root);
+	ff_check_vnis(&p, c);
 	if (c->run_dir[0] != '/')
 		ff_parse_fault(&p, "run_dir", "must be an absolute path");
 	if (c->shim_path[0] != '/')

@@ -20,6 +20,7 @@ struct ff_limits {
 	uint64_t pinned_bytes; /* default: the machine's memory */
 };
 
+#define FF_VNI_MAX	       0xffffffu
 #define FF_CONF_TENANTS_MAX    4096u /* FF_TENANTS_MAX of channel/container.h */
 #define FF_CONF_CONTAINERS_MAX 16384u
 #define FF_TENANT_WEIGHT       100u
@@ -29,11 +30,41 @@ struct ff_tenant_conf {
 	uint32_t vni;	 /* its VXLAN between hosts; 0: wire.vni for "default", none for others */
 };
 
-/* The way to other hosts: RoCEv2 in VXLAN in UDP. */
+/* The way to other hosts: RoCEv2 over a port (net/port.h). */
+#define FF_DEVICE_MAX 256u
+enum ff_wire_port { FF_WIRE_UDP, FF_WIRE_ETHDEV };
+enum ff_wire_encap { FF_WIRE_VXLAN, FF_WIRE_NONE };
 struct ff_wire_conf {
-	uint32_t udp_port; /* 0, the default: there is none */
-	uint32_t vni;	   /* of the tenant "default"; default 4096 */
-	char address[46];  /* own underlay address; "": any */
+	enum ff_wire_port port; /* default: udp */
+	uint32_t udp_port;	/* of VXLAN; 0, the default: with port udp, there is no way */
+	uint32_t vni;		/* of the tenant "default"; default 4096 */
+	char address[46];	/* own underlay address; "": any */
+	/* Of port ethdev alone. */
+	char device[FF_DEVICE_MAX]; /* as EAL's --vdev, or a PCI address */
+	enum ff_wire_encap encap;   /* default: vxlan */
+	uint8_t next_hop[6]; /* MAC, for devices without a kernel beside; zeroes: broadcast */
+};
+
+/* Who says on which host an address is, in the order in which they are asked. */
+#define FF_CONF_OVERLAY_KINDS 2u
+enum ff_overlay_kind { FF_CONF_OVERLAY_STATIC, FF_CONF_OVERLAY_KERNEL };
+enum ff_overlay_encap { FF_OVERLAY_VXLAN, FF_OVERLAY_PLAIN };
+/* The addresses that a host has, as the static provider says. */
+struct ff_overlay_prefix {
+	char tenant[FF_ID_LEN]; /* "": every tenant */
+	uint8_t addr[16];	/* IPv4 as ::ffff:a.b.c.d */
+	unsigned len;		/* of 128 bits */
+	bool v4;
+	enum ff_overlay_encap encap;
+	uint32_t mtu; /* 0: not said */
+	uint8_t host[16], mac[6];
+	unsigned index; /* in the configuration */
+};
+struct ff_overlay_conf {
+	struct ff_overlay_prefix *statics; /* sorted by ff_overlay_prefix_compare() */
+	unsigned num_statics;
+	unsigned num_providers; /* default: both, static first */
+	enum ff_overlay_kind providers[FF_CONF_OVERLAY_KINDS];
 };
 
 #define FF_CONF_ADDRS 8u
@@ -75,6 +106,7 @@ struct ff_config {
 	enum ff_hugepages hugepages;
 	unsigned memory_mb; /* EAL memory; default 64 */
 	struct ff_wire_conf wire;
+	struct ff_overlay_conf overlay;
 	struct ff_limits limits;
 	struct ff_tenant_conf *tenants;
 	unsigned num_tenants;
@@ -96,6 +128,15 @@ int ff_config_load(const char *path, struct ff_config *c, FILE *err);
 int ff_config_parse(const char *text, size_t len, struct ff_config *c, FILE *err);
 void ff_config_log_apply(const struct ff_config *c);
 void ff_config_free(struct ff_config *c);
+/*
+ * For qsort() and bsearch(): longest first; IPv4 before IPv6, which has no part in ::ffff:0:0/96
+ * even with ::/0.
+ */
+int ff_overlay_prefix_compare(const void *a, const void *b);
+/* Clears what lies behind the first len bits. Returns whether any was set. */
+bool ff_overlay_prefix_mask(uint8_t raw[16], unsigned len);
+/* The VNI of the tenant between hosts; 0: it has none. */
+uint32_t ff_config_vni(const struct ff_config *c, const char *tenant);
 /*
  * One container object, as "containers" holds them and the admin socket takes them: json is a
  * json_t *, path goes in front of the JSON paths in err. 0 or -EINVAL. An absent limit is 0.

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config.h"
@@ -58,6 +59,26 @@ ff_json_type_name(const json_t *value)
 	default:
 		return "null";
 	}
+}
+
+void *
+ff_parse_array_room(struct ff_parse *p, json_t *value, const char *path, size_t max, size_t elem)
+{
+	void *room;
+
+	if (!json_is_array(value)) {
+		ff_parse_fault(p, path, "must be an array, is %s", ff_json_type_name(value));
+		return NULL;
+	}
+	if (json_array_size(value) > max) {
+		ff_parse_fault(p, path, "has %zu elements, %zu are the most",
+			       json_array_size(value), max);
+		return NULL;
+	}
+	room = calloc(json_array_size(value) + 1, elem);
+	if (!room)
+		ff_parse_fault(p, path, "no memory for %zu elements", json_array_size(value));
+	return room;
 }
 
 static bool

@@ -53,6 +53,28 @@ void ff_path_key(char out[FF_JSON_PATH], const char *parent, const char *key);
 /* For messages: "a string", "an object". */
 const char *ff_json_type_name(const json_t *value);
 
+/*
+ * Checks that value is an array of at most max and makes room for its elements, zeroed. NULL: a
+ * fault.
+ */
+void *ff_parse_array_room(struct ff_parse *p, json_t *value, const char *path, size_t max,
+			  size_t elem);
+
+/* config_tenant.c */
+struct ff_config;
+struct ff_overlay_conf;
+void ff_parse_tenants(struct ff_parse *p, json_t *value, const char *path, void *base);
+/* No VNI has two tenants. */
+void ff_check_vnis(struct ff_parse *p, const struct ff_config *c);
+
+/* config_overlay.c */
+void ff_parse_overlay(struct ff_parse *p, json_t *value, const char *path, void *base);
+void ff_config_overlay_defaults(struct ff_overlay_conf *o);
+void ff_config_overlay_free(struct ff_overlay_conf *o);
+
+/* config_wire.c */
+void ff_parse_wire(struct ff_parse *p, json_t *value, const char *path, void *base);
+
 /* config_container.c */
 void ff_parse_container(struct ff_parse *p, json_t *value, const char *path,
 			struct ff_container_conf *c);

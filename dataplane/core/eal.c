@@ -166,6 +166,16 @@ hugepages_decide(bool *use)
 	return 0;
 }
 
+/* "0000:03:00.0,key=value" or "03:00.0": of all PCI devices, only that one is looked at. */
+static bool
+device_is_pci(const char *device)
+{
+	unsigned domain, bus, slot, function;
+
+	return sscanf(device, "%x:%x:%x.%u", &domain, &bus, &slot, &function) == 4 ||
+	       sscanf(device, "%x:%x.%u", &bus, &slot, &function) == 3;
+}
+
 static int
 args_make(void)
 {
@@ -179,7 +189,10 @@ args_make(void)
 	if (rc)
 		return rc;
 	rc |= arg_add("freeflowd");
-	rc |= arg_add("--no-pci");
+	if (device_is_pci(ff_config.wire.device))
+		rc |= arg_add("--allow=%s", ff_config.wire.device);
+	else
+		rc |= arg_add("--no-pci");
 	rc |= arg_add("--iova-mode=va");
 	rc |= arg_add("--file-prefix=ff");
 	rc |= arg_add("--lcores=%s", lcores);

@@ -9,6 +9,7 @@
 
 struct ff_port_ops {
 	const char *kind;
+	bool by_src_port; /* each flow has an outer source port of its own */
 	/*
 	 * Control thread. Fills p->queues, all of p->num_queues, and p->mtu. 0 or -errno; close is
 	 * called after a failure too.
@@ -20,6 +21,11 @@ struct ff_port_ops {
 	unsigned (*tx)(struct ff_port_queue *q, const struct ff_port_tx *tx, unsigned n);
 	unsigned (*rx)(struct ff_port_queue *q, struct ff_port_rx *rx, unsigned n);
 	int (*fd)(const struct ff_port_queue *q);
+	/* NULL: nothing to do, and false. */
+	bool (*arm)(struct ff_port_queue *q);
+	void (*disarm)(struct ff_port_queue *q);
+	/* Any thread: adds what is counted elsewhere. May be NULL. */
+	void (*more_counters)(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX]);
 };
 
 /* At the beginning of each kind's own queue. */
@@ -33,10 +39,12 @@ struct ff_port {
 	const struct ff_port_ops *ops;
 	uint16_t mtu;
 	uint16_t num_queues;
+	bool wants_mac;
+	void *priv; /* the kind's */
 	struct ff_port_queue *queues[];
 };
 
-extern const struct ff_port_ops ff_udp_port;
+extern const struct ff_port_ops ff_udp_port, ff_ethdev_port;
 
 /* One writer: no locked instruction is needed. */
 static inline void

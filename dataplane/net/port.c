@@ -6,7 +6,7 @@
 
 #include "net_priv.h"
 
-static const struct ff_port_ops *const kinds[] = {&ff_udp_port};
+static const struct ff_port_ops *const kinds[] = {&ff_udp_port, &ff_ethdev_port};
 
 static const struct ff_port_ops *
 kind_find(const char *name)
@@ -73,10 +73,35 @@ ff_port_queue_fd(const struct ff_port_queue *q)
 	return q->ops->fd(q);
 }
 
+bool
+ff_port_arm(struct ff_port_queue *q)
+{
+	return q->ops->arm && q->ops->arm(q);
+}
+
+void
+ff_port_disarm(struct ff_port_queue *q)
+{
+	if (q->ops->disarm)
+		q->ops->disarm(q);
+}
+
+bool
+ff_port_wants_mac(const struct ff_port *p)
+{
+	return p->wants_mac;
+}
+
 uint16_t
 ff_port_mtu(const struct ff_port *p)
 {
 	return p->mtu;
+}
+
+bool
+ff_port_by_src_port(const struct ff_port *p)
+{
+	return p->ops->by_src_port;
 }
 
 void
@@ -84,4 +109,6 @@ ff_port_counters(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX])
 {
 	for (unsigned i = 0; i < FF_PC_MAX; i++)
 		out[i] = atomic_load_explicit(&q->counters[i], memory_order_relaxed);
+	if (q->ops->more_counters)
+		q->ops->more_counters(q, out);
 }

@@ -22,7 +22,6 @@ union udp_addr {
 /* ---- sending: messages that wait for one sendmmsg() ---- */
 
 #define UDP_TX_MSGS FF_PORT_BURST
-#define UDP_TX_IOVS 1024u
 #define UDP_TX_SEGS 64u /* UDP_MAX_SEGMENTS before Linux 6.9 */
 
 /* TOS first: without the second one, it is the message of a single packet. */
@@ -32,23 +31,21 @@ union udp_addr {
 struct udp_tx_msg {
 	union udp_addr to;
 	_Alignas(struct cmsghdr) uint8_t ctl[UDP_TX_CTL_ALL];
-	uint8_t encap[FF_ENCAP_LEN]; /* the same in front of each packet */
-	unsigned element;	     /* of ff_port_tx's array */
+	unsigned element; /* of ff_port_tx's array */
 	unsigned packets;
-	uint32_t bytes; /* inner */
+	uint32_t stride; /* from one packet to the next */
+	struct iovec iov;
 };
 
 struct udp_tx {
-	unsigned num_msgs, num_iovs;
+	unsigned num_msgs;
 	bool full;	    /* the socket's buffer is: what is left of this ff_port_tx() is lost */
 	unsigned lost;	    /* elements of this ff_port_tx() that did not leave whole */
 	unsigned last_lost; /* the newest of them; elements come in order */
 	/* Elements to come that go packet by packet, because UDP_SEGMENT was refused. */
 	unsigned one_by_one;
-	uint8_t encap[FF_ENCAP_LEN]; /* of the element at hand */
 	struct mmsghdr mm[UDP_TX_MSGS];
 	struct udp_tx_msg msg[UDP_TX_MSGS];
-	struct iovec iov[UDP_TX_IOVS]; /* for each packet: encapsulation, inner packet */
 };
 
 /* ---- receiving: what one recvmmsg() brought, until all of it is handed out ---- */

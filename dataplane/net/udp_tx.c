@@ -23,11 +23,7 @@
  */
 #define ONE_BY_ONE 1024u
 
-static unsigned
-packets_in(uint32_t len, uint32_t seg_len)
-{
-	return (len + seg_len - 1) / seg_len;
-}
+_Static_assert(FF_PORT_HEADROOM == FF_ENCAP_LEN, "a batch leaves as it is, without gaps");
 
 static void
 tx_lost(struct udp_queue *q, unsigned element, unsigned packets)
@@ -38,11 +34,12 @@ tx_lost(struct udp_queue *q, unsigned element, unsigned packets)
 	q->tx.last_lost = element;
 }
 
+/* bytes: with encapsulation, which is not counted. */
 static void
 tx_sent(struct udp_queue *q, unsigned packets, uint32_t bytes)
 {
 	ff_port_count(&q->base, FF_PC_TX_PACKETS, packets);
-	ff_port_count(&q->base, FF_PC_TX_BYTES, bytes);
+	ff_port_count(&q->base, FF_PC_TX_BYTES, bytes - packets * FF_ENCAP_LEN);
 }
 
 /* ---- the calls ---- */
@@ -58,17 +55,20 @@ tx_one_by_one(struct udp_queue *q, unsigned index)
 {
 	const struct udp_tx_msg *m = &q->tx.msg[index];
 	struct msghdr h = q->tx.mm[index].msg_hdr;
+	size_t left = m->iov.iov_len;
+	struct iovec iov = m->iov;
 
-	h.msg_iovlen = 2;
+	h.msg_iov = &iov;
 	h.msg_controllen = UDP_TX_CTL_TOS;
-	for (unsigned i = 0; i < m->packets; i++, h.msg_iov += 2) {
+	for (; left; left -= iov.iov_len, iov.iov_base = (uint8_t *)iov.iov_base + iov.iov_len) {
+		iov.iov_len = left < m->stride ? left : m->stride;
 		if (q->tx.full) {
 			tx_lost(q, m->element, 1);
 			continue;
 		}
 		ff_port_count(&q->base, FF_PC_TX_CALLS, 1);
 		if (sendmsg(q->fd, &h, MSG_DONTWAIT) >= 0) {
-			tx_sent(q, 1, (uint32_t)h.msg_iov[1].iov_len);
+			tx_sent(q, 1, (uint32_t)iov.iov_len);
 			q->tx.one_by_one = ONE_BY_ONE;
 			continue;
 		}
@@ -106,11 +106,11 @@ tx_flush(struct udp_queue *q)
 		if (rc <= 0)
 			tx_refused(q, i++, errno);
 		for (; rc > 0; rc--, i++)
-			tx_sent(q, t->msg[i].packets, t->msg[i].bytes);
+			tx_sent(q, t->msg[i].packets, (uint32_t)t->msg[i].iov.iov_len);
 	}
 	for (; i < t->num_msgs; i++)
 		tx_lost(q, t->msg[i].element, t->msg[i].packets);
-	t->num_msgs = t->num_iovs = 0;
+	t->num_msgs = 0;
 }
 
 /* ---- messages ---- */
@@ -149,22 +149,26 @@ address_put(const struct udp_queue *q, struct udp_tx_msg *m, const struct ff_por
 	return sizeof(m->to.in6);
 }
 
-/* One message of len bytes from off on. There is room for it. */
+/* One message of len bytes from off on, in whose headrooms encap goes. There is room for it. */
 static void
 tx_message(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element, uint32_t off,
-	   uint32_t len)
+	   uint32_t len, const uint8_t encap[FF_ENCAP_LEN])
 {
 	struct udp_tx *t = &q->tx;
 	struct udp_tx_msg *m = &t->msg[t->num_msgs];
 	struct msghdr *h = &t->mm[t->num_msgs++].msg_hdr;
-	uint16_t segment = (uint16_t)(FF_ENCAP_LEN + tx->seg_len);
+	uint16_t segment = (uint16_t)ff_port_tx_stride(tx);
 
 	m->element = element;
-	m->packets = packets_in(len, tx->seg_len);
-	m->bytes = len;
-	memcpy(m->encap, t->encap, sizeof(m->encap));
+	m->stride = segment;
+	m->packets = 0;
+	for (uint32_t at = off; at < off + len; at += m->stride, m->packets++)
+		memcpy(tx->bytes + at, encap, FF_ENCAP_LEN);
+	m->iov = (struct iovec){tx->bytes + off, len};
 	h->msg_name = &m->to;
 	h->msg_namelen = address_put(q, m, tx);
+	h->msg_iov = &m->iov;
+	h->msg_iovlen = 1;
 	h->msg_control = m->ctl;
 	h->msg_controllen = UDP_TX_CTL_TOS;
 	if (m->packets > 1) {
@@ -172,36 +176,26 @@ tx_message(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element, u
 			 sizeof(segment));
 		h->msg_controllen = UDP_TX_CTL_ALL;
 	}
-	h->msg_iov = &t->iov[t->num_iovs];
-	h->msg_iovlen = 2 * m->packets;
-	for (; len; t->num_iovs += 2) {
-		uint32_t part = len < tx->seg_len ? len : tx->seg_len;
-
-		t->iov[t->num_iovs] = (struct iovec){m->encap, FF_ENCAP_LEN};
-		t->iov[t->num_iovs + 1] = (struct iovec){(void *)(tx->bytes + off), part};
-		off += part;
-		len -= part;
-	}
 }
 
 /* ---- elements ---- */
 
 /* Makes the element's headers; false: it cannot be sent. */
 static bool
-tx_prepare(struct udp_queue *q, const struct ff_port_tx *tx)
+tx_prepare(struct udp_queue *q, const struct ff_port_tx *tx, uint8_t encap[FF_ENCAP_LEN])
 {
 	const struct ff_path *p = tx->path;
 
 	return tx->seg_len && tx->seg_len <= p->mtu &&
 	       tx->seg_len <= UDP_PAYLOAD_MAX - FF_ENCAP_LEN && p->encap == FF_ENCAP_VXLAN &&
 	       (q->family == AF_INET6 || udp_is_v4_mapped(p->host)) &&
-	       !ff_vxlan_encap(q->tx.encap, p->vni, p->dst_mac, p->src_mac, tx->bytes[0]);
+	       !ff_vxlan_encap(encap, p->vni, p->dst_mac, p->src_mac, tx->bytes[FF_PORT_HEADROOM]);
 }
 
 static unsigned
-segments_max(const struct udp_queue *q, uint32_t seg_len)
+segments_max(const struct udp_queue *q, uint32_t stride)
 {
-	unsigned fit = UDP_PAYLOAD_MAX / (FF_ENCAP_LEN + seg_len);
+	unsigned fit = UDP_PAYLOAD_MAX / stride;
 
 	if (q->tx.one_by_one)
 		return 1;
@@ -211,26 +205,25 @@ segments_max(const struct udp_queue *q, uint32_t seg_len)
 static void
 tx_element(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element)
 {
-	struct udp_tx *t = &q->tx;
-	uint32_t off, part;
+	uint32_t stride = ff_port_tx_stride(tx), off, part;
+	uint8_t encap[FF_ENCAP_LEN];
 
 	if (!tx->len)
 		return;
-	if (!tx_prepare(q, tx)) {
-		tx_lost(q, element, tx->seg_len ? packets_in(tx->len, tx->seg_len) : 1);
+	if (!tx_prepare(q, tx, encap)) {
+		tx_lost(q, element, tx->seg_len ? ff_port_tx_packets(tx) : 1);
 		return;
 	}
 	for (off = 0; off < tx->len; off += part) {
-		part = segments_max(q, tx->seg_len) * tx->seg_len;
+		part = segments_max(q, stride) * stride;
 		if (part > tx->len - off)
 			part = tx->len - off;
-		if (t->num_msgs == UDP_TX_MSGS ||
-		    2 * packets_in(part, tx->seg_len) > UDP_TX_IOVS - t->num_iovs)
+		if (q->tx.num_msgs == UDP_TX_MSGS)
 			tx_flush(q);
-		tx_message(q, tx, element, off, part);
+		tx_message(q, tx, element, off, part, encap);
 	}
-	if (t->one_by_one)
-		t->one_by_one--;
+	if (q->tx.one_by_one)
+		q->tx.one_by_one--;
 }
 
 unsigned

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "udp_priv.h"
+#include "underlay.h"
 
 static bool
 owns(const struct ifaddrs *i, const uint8_t address[16])
@@ -34,6 +35,36 @@ smaller(unsigned *mtu, unsigned other)
 {
 	if (other && (!*mtu || other < *mtu))
 		*mtu = other;
+}
+
+void
+ff_underlay_own(const char *iface, struct ff_underlay *out)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifaddrs *all = NULL, *i;
+
+	memset(out, 0, sizeof(*out));
+	if (fd >= 0) {
+		out->mtu = mtu_of(fd, iface);
+		close(fd);
+	}
+	if (getifaddrs(&all))
+		return;
+	for (i = all; i; i = i->ifa_next) {
+		const union udp_addr *a = (const union udp_addr *)i->ifa_addr;
+
+		if (!a || strcmp(i->ifa_name, iface) != 0)
+			continue;
+		if (a->sa.sa_family == AF_INET && !out->has4) {
+			out->has4 = true;
+			memcpy(out->own4, &a->in.sin_addr, 4);
+		} else if (a->sa.sa_family == AF_INET6 && !out->has6 &&
+			   !IN6_IS_ADDR_LINKLOCAL(&a->in6.sin6_addr)) {
+			out->has6 = true;
+			memcpy(out->own6, &a->in6.sin6_addr, 16);
+		}
+	}
+	freeifaddrs(all);
 }
 
 int

@@ -25,6 +25,15 @@ struct ff_nic_counters {
 	uint64_t values[FF_NIC_COUNTERS_MAX];
 };
 
+/* A connected QP whose peer is on another host, as its worker has it at this moment. */
+struct ff_nic_peer {
+	uint8_t gid[16];
+	uint64_t tx_packets, rx_packets, retransmitted, timeouts, cnp_sent, cnp_received;
+	uint64_t rtt_ns;   /* smoothed; 0: not measured yet */
+	uint32_t window;   /* packets that may be under way; 0: the transport has none */
+	uint64_t rate_bps; /* what congestion notifications have left of the rate; 0: all */
+};
+
 /* Operations behind srq_changed may be NULL: no hosts but this one. */
 struct ff_nic_ops {
 	const char *name;
@@ -50,8 +59,13 @@ struct ff_nic_ops {
 	void (*post)(struct ff_qp *qp);
 	/* Owner worker: SRQ or RQ was posted to by POST_*_RECV, or re-armed; wakes RNR waiters. */
 	void (*srq_changed)(struct ff_srq *srq);
-	/* Control thread: c is about to talk to gid, which no container of this host has. */
-	void (*ask)(struct ff_container *c, const uint8_t gid[16]);
+	/*
+	 * Control thread: c is about to talk to gid, which no container of this host has.
+	 * -ENETUNREACH: its tenant has no way to other hosts.
+	 */
+	int (*ask)(struct ff_container *c, const uint8_t gid[16]);
+	/* Control thread: gid is one of c's addresses (here), or is no more. */
+	void (*address)(const struct ff_container *c, const uint8_t gid[16], bool here);
 	/* Control thread: another tenant may get its index. */
 	void (*tenant_gone)(uint32_t index);
 	/* enum ib_mtu of the way to other hosts; 0: there is none. */
@@ -60,6 +74,10 @@ struct ff_nic_ops {
 	 */
 	void (*port_counters)(unsigned worker, struct ff_nic_counters *out);
 	void (*qp_counters)(const struct ff_qp *qp, struct ff_nic_counters *out);
+	/* Control thread: sums over all QPs that a worker has, or had, on the wire. */
+	void (*transport_counters)(unsigned worker, struct ff_nic_counters *out);
+	/* Control thread: false: its peer is not on another host, or it has no single one. */
+	bool (*qp_peer)(const struct ff_qp *qp, struct ff_nic_peer *out);
 };
 
 extern const struct ff_nic_ops *ff_nic; /* the backend in use */

@@ -29,6 +29,7 @@ struct node {
 	_Atomic bool used;
 	/* Control thread. */
 	uint8_t idle; /* rounds of ageing without a look-up */
+	uint64_t since_ns;
 	TAILQ_ENTRY(node) link;
 };
 TAILQ_HEAD(node_list, node);
@@ -45,8 +46,8 @@ static struct {
 	_Atomic(struct node *) buckets[BUCKETS];
 	uint64_t key[3]; /* of the hash: a container must not be able to choose the chain */
 	/* Control thread. */
-	struct tenant tenants[FF_OVERLAY_TENANTS_MAX];
-	unsigned num; /* without LOCAL ones */
+	struct tenant tenants[FF_OVERLAY_TENANTS_MAX + 1]; /* and FF_OVERLAY_UNDERLAY */
+	unsigned num;					   /* without LOCAL ones */
 	struct node_list retired, local;
 	unsigned num_retired;
 	uint32_t generation;
@@ -208,12 +209,13 @@ biggest_tenant(void)
 	return big;
 }
 
+/* A host that is asked for while a tenant's request is being answered must not evict that. */
 static void
 room_make(uint32_t tenant)
 {
 	if (cache.tenants[tenant].num >= FF_OVERLAY_TENANT_ENTRIES)
 		evict_from(&cache.tenants[tenant]);
-	else if (cache.num >= FF_OVERLAY_ENTRIES)
+	else if (cache.num >= FF_OVERLAY_ENTRIES && tenant != FF_OVERLAY_UNDERLAY)
 		evict_from(biggest_tenant());
 }
 
@@ -235,13 +237,32 @@ overlay_cache_get(uint32_t tenant, const uint8_t gid[16])
 	return n ? &n->e : NULL;
 }
 
+static void
+each(const struct node_list *q, ff_overlay_visit *fn, void *arg)
+{
+	uint64_t now = ff_now_ns();
+	const struct node *n;
+
+	TAILQ_FOREACH (n, q, link)
+		fn(n->tenant, n->gid, &n->e, (now - n->since_ns) / 1000000, arg);
+}
+
+void
+ff_overlay_foreach(ff_overlay_visit *fn, void *arg)
+{
+	each(&cache.local, fn, arg);
+	for (unsigned i = 0; i <= FF_OVERLAY_UNDERLAY; i++)
+		for (unsigned q = 0; cache.tenants[i].num && q < QUEUES; q++)
+			each(&cache.tenants[i].q[q], fn, arg);
+}
+
 int
 overlay_cache_put(uint32_t tenant, const uint8_t gid[16], const struct ff_overlay_entry *e)
 {
 	_Atomic(struct node *) *link;
 	struct node *old, *n;
 
-	if (tenant >= FF_OVERLAY_TENANTS_MAX)
+	if (tenant > FF_OVERLAY_UNDERLAY)
 		return -EINVAL;
 	old = atomic_load_explicit(node_link(tenant, gid), memory_order_relaxed);
 	if (old && entry_same(&old->e, e))
@@ -256,6 +277,7 @@ overlay_cache_put(uint32_t tenant, const uint8_t gid[16], const struct ff_overla
 	n->e = *e;
 	cache.generation += cache.generation == UINT32_MAX ? 2 : 1;
 	n->e.generation = cache.generation;
+	n->since_ns = ff_now_ns();
 	/* Only now: making room may have changed the chain. */
 	link = node_link(tenant, gid);
 	if (old) {
@@ -297,7 +319,7 @@ queue_age(struct node_list *q)
 void
 overlay_cache_age(void)
 {
-	for (unsigned i = 0; i < FF_OVERLAY_TENANTS_MAX; i++)
+	for (unsigned i = 0; i <= FF_OVERLAY_UNDERLAY; i++)
 		for (unsigned q = 0; cache.tenants[i].num && q < QUEUES; q++)
 			queue_age(&cache.tenants[i].q[q]);
 	retired_free();
@@ -319,9 +341,9 @@ overlay_cache_flush(uint32_t tenant)
 	struct node *n, *next;
 
 	if (tenant == FF_OVERLAY_ALL) {
-		for (unsigned i = 0; i < FF_OVERLAY_TENANTS_MAX; i++)
+		for (unsigned i = 0; i <= FF_OVERLAY_UNDERLAY; i++)
 			tenant_flush(&cache.tenants[i]);
-	} else if (tenant < FF_OVERLAY_TENANTS_MAX) {
+	} else if (tenant <= FF_OVERLAY_UNDERLAY) {
 		tenant_flush(&cache.tenants[tenant]);
 		for (n = TAILQ_FIRST(&cache.local); n; n = next) {
 			next = TAILQ_NEXT(n, link);
@@ -341,7 +363,7 @@ overlay_cache_init(void (*forgotten)(uint32_t tenant, const uint8_t gid[16]))
 	cache.num = 0;
 	TAILQ_INIT(&cache.retired);
 	TAILQ_INIT(&cache.local);
-	for (unsigned i = 0; i < FF_OVERLAY_TENANTS_MAX; i++)
+	for (unsigned i = 0; i <= FF_OVERLAY_UNDERLAY; i++)
 		for (unsigned q = 0; q < QUEUES; q++)
 			TAILQ_INIT(&cache.tenants[i].q[q]);
 	return 0;

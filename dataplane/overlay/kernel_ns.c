@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sockets in a network namespace: netlink questions, notifications, and the datagrams that make the
- * kernel look for a neighbour. Control thread; a short-lived thread enters the namespace.
+ * kernel look for a neighbour. Control thread.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
-#include <pthread.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../core/netns.h"
 #include "kernel_priv.h"
 
 #define DISCARD_PORT 9
@@ -25,31 +23,15 @@
 	 GROUP(IPV6_RULE) | GROUP(NEXTHOP))
 
 static int
-netlink_socket(unsigned groups)
-{
-	struct sockaddr_nl sa = {.nl_family = AF_NETLINK, .nl_groups = groups};
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa))) {
-		int rc = -errno;
-
-		close(fd);
-		return rc;
-	}
-	return fd;
-}
-
-static int
-sockets_open(struct netspace *ns)
+sockets_open(void *arg)
 {
 	static const int family[2] = {AF_INET, AF_INET6}, least = 0;
+	struct netspace *ns = arg;
 
-	ns->query_fd = netlink_socket(0);
+	ns->query_fd = ff_netlink_open(0, true);
 	if (ns->query_fd < 0)
 		return ns->query_fd;
-	ns->notify_fd = netlink_socket(GROUPS);
+	ns->notify_fd = ff_netlink_open(GROUPS, true);
 	if (ns->notify_fd < 0)
 		return ns->notify_fd;
 	for (unsigned i = 0; i < 2; i++) {
@@ -59,46 +41,6 @@ sockets_open(struct netspace *ns)
 			setsockopt(ns->probe_fd[i], SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
 	}
 	return 0;
-}
-
-/* freeflowd keeps CAP_SYS_ADMIN permitted, not effective: raised for this thread alone. */
-static void
-sys_admin_raise(void)
-{
-	static const cap_value_t cap = CAP_SYS_ADMIN;
-	cap_t caps = cap_get_proc();
-
-	if (caps && !cap_set_flag(caps, CAP_EFFECTIVE, 1, &cap, CAP_SET))
-		(void)cap_set_proc(caps); /* without it setns says what is missing */
-	cap_free(caps);
-}
-
-struct entry {
-	struct netspace *ns;
-	int rc;
-};
-
-static void *
-enter(void *arg)
-{
-	struct entry *e = arg;
-
-	sys_admin_raise();
-	e->rc = setns(e->ns->ns_fd, CLONE_NEWNET) ? -errno : sockets_open(e->ns);
-	return NULL;
-}
-
-static int
-sockets_open_inside(struct netspace *ns)
-{
-	struct entry e = {.ns = ns};
-	pthread_t t;
-	int rc = -pthread_create(&t, NULL, enter, &e);
-
-	if (rc)
-		return rc;
-	pthread_join(t, NULL);
-	return e.rc;
 }
 
 int
@@ -127,7 +69,7 @@ netspace_open(struct netspace *ns, int fd)
 		if (ns->ns_fd < 0)
 			return -errno;
 	}
-	rc = fd < 0 ? sockets_open(ns) : sockets_open_inside(ns);
+	rc = ff_netns_run(ns->ns_fd, sockets_open, ns);
 	if (rc)
 		netspace_close(ns);
 	return rc;

@@ -249,3 +249,23 @@ path_find(struct netspace *host, struct netspace *from, const uint8_t gid[16], s
 	rc = hop_find(from, &l, &r, p);
 	return rc ? rc : from_bridge(host, &end, gid, p);
 }
+
+int
+path_find_host(struct netspace *host, const uint8_t addr[16], struct path *p)
+{
+	struct nl_route r;
+	struct nl_link l;
+	int rc = nl_route(host, addr, &r);
+
+	memset(p, 0, sizeof(*p));
+	if (!rc)
+		rc = nl_link(host, r.oif, &l);
+	if (!rc)
+		rc = hop_find(host, &l, &r, p);
+	if (rc)
+		return rc;
+	mtu_lower(p, r.mtu ? r.mtu : l.mtu);
+	memcpy(p->e.host, r.next_hop, 16);
+	p->e.state = FF_OVERLAY_REMOTE;
+	return 0;
+}

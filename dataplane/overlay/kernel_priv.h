@@ -122,6 +122,8 @@ struct path {
  */
 int path_find(struct netspace *host, struct netspace *from, const uint8_t gid[16],
 	      struct path *out);
+/* The next hop to a host of the underlay: FF_OVERLAY_UNDERLAY. Same results. */
+int path_find_host(struct netspace *host, const uint8_t addr[16], struct path *out);
 /* VXLAN devices came, went or changed. */
 void path_links_changed(void);
 void path_fini(void);

@@ -166,7 +166,8 @@ request_look(struct request *r, struct netspace *host, uint64_t now)
 {
 	static const struct ff_overlay_entry none = {.state = FF_OVERLAY_NONE};
 	struct path p;
-	int rc = path_find(host, r->ns, r->gid, &p);
+	int rc = r->tenant == FF_OVERLAY_UNDERLAY ? path_find_host(host, r->gid, &p)
+						  : path_find(host, r->ns, r->gid, &p);
 
 	if (!rc)
 		request_set(r, REQUEST_FOUND, now);

@@ -10,6 +10,7 @@
 static struct {
 	const struct ff_overlay_provider *providers[FF_OVERLAY_PROVIDERS_MAX];
 	unsigned num;
+	bool follow_hosts, own_kernel; /* that provider runs for it alone */
 	struct ff_timer age;
 } overlay;
 
@@ -25,7 +26,25 @@ providers_forget(const struct ff_overlay_provider *but, uint32_t tenant, const u
 static void
 cache_forgot(uint32_t tenant, const uint8_t gid[16])
 {
-	providers_forget(NULL, tenant, gid);
+	if (tenant == FF_OVERLAY_UNDERLAY)
+		ff_overlay_kernel.forget(tenant, gid);
+	else
+		providers_forget(NULL, tenant, gid);
+}
+
+/* The way to the host of an answer. */
+static void
+host_ask(uint32_t tenant, const struct ff_overlay_entry *e)
+{
+	static const struct ff_overlay_scope underlay = {.tenant = FF_OVERLAY_UNDERLAY,
+							 .netns_fd = -1};
+	int rc;
+
+	if (!overlay.follow_hosts || tenant == FF_OVERLAY_UNDERLAY || e->state != FF_OVERLAY_REMOTE)
+		return;
+	rc = ff_overlay_ask(&underlay, e->host);
+	if (rc)
+		ff_debug("overlay", "a host's next hop: %s", strerror(-rc));
 }
 
 void
@@ -45,6 +64,7 @@ ff_overlay_answer(uint32_t tenant, const uint8_t gid[16], const struct ff_overla
 		ff_warn("overlay", "an answer for tenant %u is lost: %s", tenant, strerror(-rc));
 	if (e->state == FF_OVERLAY_LOCAL)
 		providers_forget(NULL, tenant, gid);
+	host_ask(tenant, e);
 }
 
 int
@@ -62,6 +82,8 @@ ff_overlay_ask(const struct ff_overlay_scope *scope, const uint8_t gid[16])
 		if (rc)
 			return rc;
 	}
+	if (scope->tenant == FF_OVERLAY_UNDERLAY)
+		return ff_overlay_kernel.resolve(scope, gid);
 	for (unsigned i = 0; i < overlay.num; i++) {
 		rc = overlay.providers[i]->resolve(scope, gid);
 		if (rc == -ENOENT)
@@ -113,4 +135,22 @@ ff_overlay_fini(void)
 	ff_loop_timer_stop(&overlay.age);
 	overlay_cache_fini();
 	overlay.num = 0;
+	if (overlay.own_kernel)
+		ff_overlay_kernel.fini();
+	overlay.follow_hosts = overlay.own_kernel = false;
+}
+
+int
+ff_overlay_follow_hosts(void)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < overlay.num; i++)
+		if (overlay.providers[i] == &ff_overlay_kernel)
+			overlay.follow_hosts = true;
+	if (!overlay.follow_hosts) {
+		rc = ff_overlay_kernel.init(NULL);
+		overlay.follow_hosts = overlay.own_kernel = !rc;
+	}
+	return rc;
 }

@@ -12,10 +12,14 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #define FF_OVERLAY_PROVIDERS_MAX  8u
 #define FF_OVERLAY_TENANTS_MAX	  4096u /* FF_TENANTS_MAX of channel/container.h */
+/*
+ * In place of a tenant's index: the underlay itself. An entry's mac is that of the next hop to the
+ * host, as the kernel's routes and neighbours are, default route included; host is that next hop.
+ */
+#define FF_OVERLAY_UNDERLAY	  FF_OVERLAY_TENANTS_MAX
 /*
  * Bounds of the cache; LOCAL entries do not count. A tenant that is at its bound loses an entry of
  * its own for each new one; when all is full, the tenant with the most does. Addresses that did not
@@ -57,7 +61,7 @@ struct ff_overlay_scope {
 
 struct ff_overlay_provider {
 	const char *name;
-	/* Control thread. conf is the provider's part of the configuration (json_t *), or NULL. */
+	/* Control thread. conf is its part of the configuration, which outlives it, or NULL. */
 	int (*init)(const void *conf);
 	void (*fini)(void);
 	/*
@@ -100,16 +104,33 @@ int ff_overlay_ask(const struct ff_overlay_scope *scope, const uint8_t gid[16]);
 #define FF_OVERLAY_ALL UINT32_MAX
 void ff_overlay_flush(uint32_t tenant);
 
+/*
+ * Control thread: calls fn for each entry, with the time since which the cache says so. fn must not
+ * change the cache. Harmless before ff_overlay_init().
+ */
+typedef void ff_overlay_visit(uint32_t tenant, const uint8_t gid[16],
+			      const struct ff_overlay_entry *e, uint64_t age_ms, void *arg);
+void ff_overlay_foreach(ff_overlay_visit *fn, void *arg);
+
 extern const struct ff_overlay_provider ff_overlay_static, ff_overlay_kernel;
 
 /*
- * The static provider's configuration, checked: json is a json_t *, path goes in front of the JSON
- * paths in err. 0 or -EINVAL, with each fault in err, "PATH: what is wrong". An array of
- *   {"prefix": "10.32.1.0/24" or an address, "host": underlay address, "encap": "vxlan" (default)
- *    or "none", "vni": with vxlan, "mac": optional, "mtu": optional, "tenant": name, optional}
- * The longest prefix wins; of equal ones, that of the tenant. init() may be called again with
- * another array: ff_overlay_flush(FF_OVERLAY_ALL) then makes it count.
+ * Control thread; after ff_loop_init(), before workers start: the resolver with the providers of
+ * the configuration. 0 or -errno; then nothing is left. ff_overlay_stop(): after workers have
+ * ended; harmless when it is not up.
  */
-int ff_overlay_static_check(const void *json, const char *path, FILE *err);
+struct ff_overlay_conf;
+int ff_overlay_start(const struct ff_overlay_conf *conf);
+void ff_overlay_stop(void);
+/*
+ * Control thread, after ff_overlay_start(): from now on, each host that an answer names is asked
+ * for in FF_OVERLAY_UNDERLAY, before anybody needs it. 0 or -errno.
+ */
+int ff_overlay_follow_hosts(void);
+/*
+ * Control thread: another table for the static provider, if it is in use; the former one may be
+ * freed then. changed: it says something else, so that all is asked for anew.
+ */
+void ff_overlay_static_set(const struct ff_overlay_conf *conf, bool changed);
 
 #endif

@@ -4,15 +4,19 @@
 
 #include "roce_priv.h"
 
-static struct roce_resource *
-res_oldest_active(struct roce_qp *q)
+/* The oldest one that is active has been answered, or never will be. */
+static void
+res_done(struct roce_qp *q)
 {
-	unsigned n = q->conf.max_dest_rd_atomic;
+	q->res_first += q->res_first == q->res_next;
+	roce_res_at(q, q->res_next)->active = false;
+	roce_res_skip(q);
+}
 
-	for (n = n < ROCE_RESOURCES ? n : ROCE_RESOURCES; n > 0; n--)
-		if (roce_res_at(q, q->res_end - n)->active)
-			return roce_res_at(q, q->res_end - n);
-	return NULL;
+static uint32_t
+answer_psn(const struct roce_qp *q, const struct roce_resource *r)
+{
+	return roce_psn_add(r->first_psn, r->off / q->conf.mtu);
 }
 
 static uint8_t
@@ -34,14 +38,14 @@ answer_read(struct roce_qp *q, struct roce_resource *r, struct roce_pkt *p, uint
 
 	p->len = end ? left : q->conf.mtu;
 	p->opcode = read_opcode(r->off == r->begin && !r->amid, end);
-	p->psn = roce_psn_add(r->first_psn, r->off / q->conf.mtu);
+	p->psn = answer_psn(q, r);
 	head = roce_build(p, buf);
 	if (p->len)
 		rc = q->ops->remote_read(q->ctx, r->rkey, r->va + r->off, buf + head, p->len);
 	if (rc == -EAGAIN)
 		return 0;
 	if (rc) {
-		r->active = false;
+		res_done(q);
 		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_WR_FLUSH_ERR, ROCE_EVENT_ACCESS);
 		return 0;
 	}
@@ -49,33 +53,50 @@ answer_read(struct roce_qp *q, struct roce_resource *r, struct roce_pkt *p, uint
 	for (i = 0; i < pad; i++)
 		buf[head + p->len + i] = 0;
 	r->off += p->len;
-	r->active = !end;
+	if (end)
+		res_done(q);
 	return head + p->len + pad;
 }
 
 size_t
-roce_resp_tx(struct roce_qp *q, uint8_t *buf)
+roce_resp_ack_tx(struct roce_qp *q, uint8_t *buf)
 {
-	struct roce_pkt p = {
-		.qpn = q->conf.dest_qpn, .pkey = q->conf.pkey, .syndrome = ROCE_SYN_ACK | 31};
-	struct roce_resource *r = q->broken ? NULL : res_oldest_active(q);
+	const struct roce_pkt p = {
+		.opcode = ROCE_ACK,
+		.qpn = q->conf.dest_qpn,
+		.pkey = q->conf.pkey,
+		.psn = q->ack_psn,
+		.msn = q->ack_msn,
+		.syndrome = q->ack_syndrome,
+	};
 
-	if (r) {
-		p.msn = r->msn;
-		if (!r->atomic)
-			return answer_read(q, r, &p, buf);
-		r->active = false;
-		p.opcode = ROCE_ATOMIC_ACK;
-		p.psn = r->first_psn;
-		p.atomic_old = r->old;
-		return roce_build(&p, buf);
-	}
-	if (!q->ack_due)
+	/* It would say that the answers before it are lost. */
+	if (!q->ack_due ||
+	    (roce_resp_active(q) &&
+	     roce_psn_diff(q->ack_psn, answer_psn(q, roce_res_at(q, q->res_next))) >= 0))
 		return 0;
 	q->ack_due = false;
-	p.opcode = ROCE_ACK;
-	p.msn = q->msn;
-	p.psn = q->ack_psn;
-	p.syndrome = q->ack_syndrome;
+	return roce_build(&p, buf);
+}
+
+size_t
+roce_resp_tx(struct roce_qp *q, uint64_t now, uint8_t *buf)
+{
+	struct roce_resource *r = roce_res_at(q, q->res_next);
+	struct roce_pkt p = {.qpn = q->conf.dest_qpn,
+			     .pkey = q->conf.pkey,
+			     .syndrome = ROCE_SYN_ACK | 31,
+			     .msn = r->msn};
+
+	if (!r->atomic) {
+		size_t n = answer_read(q, r, &p, buf);
+
+		roce_cc_meter(q, now, n);
+		return n;
+	}
+	p.opcode = ROCE_ATOMIC_ACK;
+	p.psn = r->first_psn;
+	p.atomic_old = r->old;
+	res_done(q);
 	return roce_build(&p, buf);
 }

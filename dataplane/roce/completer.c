@@ -22,12 +22,13 @@ static void
 flush(struct roce_qp *q)
 {
 	q->broken = true;
-	q->timer = q->rnr_end = 0;
+	q->timer = q->rnr_end = q->rate.wait_ns = 0;
 	while (q->una != q->end)
 		done(q, ROCE_WR_FLUSH_ERR);
 	q->nxt = q->end;
 	q->nxt_off = 0;
 	q->stuck = 0;
+	q->rd_una = q->rd_nxt = q->rd_end;
 }
 
 void
@@ -63,15 +64,27 @@ static void
 progress(struct roce_qp *q, uint64_t now, uint32_t una_psn)
 {
 	int32_t n = roce_psn_diff(una_psn, q->una_psn);
+	uint32_t out = (q->sent_psn - q->una_psn) & ROCE_PSN_MASK;
 
 	if (n <= 0)
 		return;
 	q->una_psn = una_psn;
+	/* A request for answers that has been answered to its end. */
+	if (q->rd_una != q->rd_end && roce_psn_diff(roce_rd_last(q, q->rd_una), una_psn) < 0) {
+		q->rd_nxt += q->rd_nxt == q->rd_una;
+		q->rd_una++;
+	}
+	q->ask = false; /* there is an answer */
+	if (q->rtt_ns && roce_psn_diff(q->rtt_psn, una_psn) < 0)
+		roce_rtt_end(q, now);
 	q->retry_left = q->conf.retry_cnt;
 	q->rnr_left = q->conf.rnr_retry;
+	if (q->backoff || q->probed)
+		q->timer_span = 0;
 	q->backoff = 0;
+	q->probed = false;
 	q->rnr_end = 0; /* what was not ready has been executed: the NAK was a late copy */
-	roce_cc_acked(q, (uint32_t)n);
+	roce_cc_acked(q, (uint32_t)n, out);
 	roce_req_timer(q, now);
 }
 
@@ -79,13 +92,9 @@ progress(struct roce_qp *q, uint64_t now, uint32_t una_psn)
 static void
 retire(struct roce_qp *q)
 {
-	const struct roce_wr *wr = roce_slot(q, q->una);
-
 	if (q->nxt == q->una) {
 		q->nxt++;
 		q->nxt_off = 0;
-	} else {
-		q->rd_out -= roce_wr_answered(wr);
 	}
 	done(q, ROCE_OK);
 }
@@ -116,7 +125,7 @@ acked(struct roce_qp *q, uint64_t now, uint32_t psn, uint32_t *lost)
 	return true;
 }
 
-/* After a rewind, what was acknowledged meanwhile need not be sent again. */
+/* After a rewind, what was acknowledged or answered meanwhile need not be sent again. */
 static void
 skip_acked(struct roce_qp *q)
 {
@@ -124,8 +133,7 @@ skip_acked(struct roce_qp *q)
 		const struct roce_wr *wr = roce_slot(q, q->nxt);
 		int32_t n = roce_psn_diff(q->una_psn, wr->first_psn);
 
-		if (wr->numbered && !roce_wr_answered(wr) && n > 0 &&
-		    (uint32_t)n * q->conf.mtu > q->nxt_off)
+		if (wr->numbered && n > 0 && (uint32_t)n * q->conf.mtu > q->nxt_off)
 			q->nxt_off = (uint32_t)n * q->conf.mtu;
 	}
 }
@@ -138,20 +146,36 @@ roce_comp_retry(struct roce_qp *q, uint64_t now, uint32_t psn)
 		return;
 	}
 	q->retry_left--;
+	q->back_psn = psn;
+	q->back_ns = now;
 	roce_req_rewind(q, psn);
 	roce_req_timer(q, now);
 }
 
-/* A response is missing. Once per loss: what is on its way behind the gap says the same again. */
-static void
-implied_nak(struct roce_qp *q, uint64_t now, uint32_t psn)
+/* What is heard of a loss within a round trip of going back to it, is about what went before. */
+static bool
+gone_back(const struct roce_qp *q, uint64_t now, uint32_t psn)
 {
-	if (q->implied && q->implied_psn == psn)
+	uint64_t trip = q->srtt_ns ? q->srtt_ns - q->srtt_ns / 4 : roce_rtt_interval(q);
+
+	return q->back_ns && q->back_psn == psn && now - q->back_ns < trip;
+}
+
+/*
+ * A response is missing. Once per loss: what is on its way behind the gap says the same again; not
+ * what goes back behind what told of it: then it was sent again, and is lost again.
+ */
+static void
+implied_nak(struct roce_qp *q, uint64_t now, const struct roce_pkt *p, uint32_t psn)
+{
+	if (q->implied && q->implied_psn == psn &&
+	    (roce_psn_diff(p->psn, q->implied_by) > 0 || gone_back(q, now, psn)))
 		return;
 	q->implied = true;
 	q->implied_psn = psn;
+	q->implied_by = p->psn;
 	q->counters[ROCE_C_IMPLIED_NAK]++;
-	roce_cc_lost(q, false);
+	roce_cc_lost(q, now, false);
 	roce_comp_retry(q, now, psn);
 }
 
@@ -202,7 +226,9 @@ nak(struct roce_qp *q, uint64_t now, const struct roce_pkt *p)
 		return;
 	}
 	q->counters[ROCE_C_NAK_SEQ_GOT]++;
-	roce_cc_lost(q, false);
+	if (gone_back(q, now, p->psn))
+		return;
+	roce_cc_lost(q, now, false);
 	roce_comp_retry(q, now, p->psn);
 }
 
@@ -214,7 +240,7 @@ ack(struct roce_qp *q, uint64_t now, const struct roce_pkt *p)
 	uint32_t lost;
 
 	if (!acked(q, now, upto, &lost)) {
-		implied_nak(q, now, lost);
+		implied_nak(q, now, p, lost);
 		return;
 	}
 	skip_acked(q);
@@ -240,7 +266,8 @@ answer_store(struct roce_qp *q, struct roce_wr *wr, const struct roce_pkt *p)
 	uint32_t left = wr->length - wr->got, want = left < q->conf.mtu ? left : q->conf.mtu;
 	int rc;
 
-	last = left <= q->conf.mtu;
+	/* The last one of what one request asked for. */
+	last = p->psn == roce_rd_last(q, q->rd_una);
 	if (read != !(p->flags & ROCE_F_ATOMICACK) ||
 	    (read && (p->len != want || last != !!(p->flags & ROCE_F_END))) ||
 	    (p->syndrome & ROCE_SYN_KIND) != ROCE_SYN_ACK) {
@@ -269,7 +296,7 @@ answer(struct roce_qp *q, uint64_t now, const struct roce_pkt *p)
 
 	/* What was posted before it has been executed. */
 	if (!acked(q, now, before, &lost)) {
-		implied_nak(q, now, lost);
+		implied_nak(q, now, p, lost);
 		return;
 	}
 	skip_acked(q);
@@ -287,6 +314,8 @@ answer(struct roce_qp *q, uint64_t now, const struct roce_pkt *p)
 	progress(q, now, roce_psn_add(p->psn, 1));
 	if (p->psn == wr->last_psn)
 		retire(q);
+	else
+		skip_acked(q);
 	roce_comp_stuck(q);
 }
 

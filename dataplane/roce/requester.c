@@ -5,6 +5,8 @@
 #include "roce_priv.h"
 
 #define ACK_EVERY 16u /* packets; a peer that acknowledges seldom must not stall the window */
+/* So many requests make a READ's window: some come while others are asked for; and no bursts. */
+#define READS	  8u
 /* Two PSNs further apart than this could not be ordered. */
 #define PSNS_MAX  (1u << 22)
 
@@ -50,28 +52,59 @@ may_start(const struct roce_qp *q, const struct roce_wr *wr)
 
 	if (!wr->numbered && used && used + roce_packets(q, wr->length) > PSNS_MAX)
 		return false;
-	if (wr->fence && q->rd_out)
-		return false;
-	return !roce_wr_answered(wr) || q->rd_out < q->conf.max_rd_atomic;
+	return !(wr->fence && roce_rd_out(q));
 }
 
 static uint32_t
 next_psn(const struct roce_qp *q, const struct roce_wr *wr)
 {
-	if (!wr->numbered)
-		return q->psn;
-	return roce_psn_add(wr->first_psn,
-			    (roce_wr_answered(wr) ? wr->got : q->nxt_off) / q->conf.mtu);
+	return wr->numbered ? roce_psn_add(wr->first_psn, q->nxt_off / q->conf.mtu) : q->psn;
+}
+
+static uint32_t
+out(const struct roce_qp *q, const struct roce_wr *wr)
+{
+	return (next_psn(q, wr) - q->una_psn) & ROCE_PSN_MASK;
+}
+
+/*
+ * For how many packets the next request of a READ asks. What a READ brings is the requester's to
+ * bound, who alone sees that it is lost: so a long READ goes out as several requests, as the window
+ * has room. On the wire it is nothing special: PSNs are the same, and a responder cannot tell a
+ * part from a READ of its own. Asked again, a request ends where it did the first time, for the
+ * responder's sake, who may remember it.
+ */
+static uint32_t
+read_packets(const struct roce_qp *q, const struct roce_wr *wr)
+{
+	uint32_t left = roce_packets(q, wr->length) - q->nxt_off / q->conf.mtu;
+	uint32_t reads = q->conf.max_rd_atomic < READS ? q->conf.max_rd_atomic : READS;
+	uint32_t most = reads ? q->cwnd / reads : 0, room = q->cwnd - out(q, wr);
+
+	if (q->rd_nxt != q->rd_end)
+		return (uint32_t)roce_psn_diff(roce_rd_last(q, q->rd_nxt), next_psn(q, wr)) + 1;
+	most = most ? most : 1;
+	/* Where other requests are out, blocked() has seen that there is room. */
+	if (!roce_rd_out(q) && most > room)
+		most = room;
+	return left < most ? left : most;
 }
 
 /* Must wr[nxt] wait for answers to what is before it? */
 static bool
 blocked(const struct roce_qp *q, const struct roce_wr *wr)
 {
+	uint32_t want = 1;
+
 	if (q->stuck || (q->nxt_off == 0 && !may_start(q, wr)))
 		return true;
-	return q->conf.type == ROCE_TYPE_RC &&
-	       roce_psn_diff(next_psn(q, wr), q->una_psn) >= (int32_t)q->cwnd;
+	if (q->conf.type != ROCE_TYPE_RC)
+		return false;
+	if (roce_wr_answered(wr) && roce_rd_out(q) >= q->conf.max_rd_atomic)
+		return true;
+	if (wr->op == ROCE_OP_READ && roce_rd_out(q))
+		want = read_packets(q, wr);
+	return out(q, wr) + want > q->cwnd;
 }
 
 /*
@@ -91,11 +124,36 @@ ask(struct roce_qp *q, const struct roce_wr *wr)
 	return true;
 }
 
+/*
+ * The program's time-out is for peers that are dead, and long. A loss that nothing behind it tells
+ * of, or a second one of the same packet, is tried again much sooner, once, without counting as a
+ * retry.
+ */
 static void
 timer_start(struct roce_qp *q, uint64_t now)
 {
-	if (q->conf.timeout_ns && !q->timer)
-		q->timer = now + (q->conf.timeout_ns << q->backoff);
+	uint64_t t, probe;
+
+	if (!q->conf.timeout_ns || q->timer)
+		return;
+	if (!q->timer_span) {
+		t = roce_rtt_timeout(q);
+		probe = roce_rtt_probe(q);
+		q->probe = !q->probed && probe < t;
+		q->timer_span = q->probe ? probe : t;
+	}
+	q->timer = now + q->timer_span;
+}
+
+void
+roce_req_probe(struct roce_qp *q, uint64_t now)
+{
+	q->counters[ROCE_C_PROBE]++;
+	q->probed = true;
+	q->timer_span = 0;
+	roce_cc_lost(q, now, false);
+	roce_req_rewind(q, q->una_psn);
+	roce_req_timer(q, now);
 }
 
 void
@@ -106,20 +164,26 @@ roce_req_timer(struct roce_qp *q, uint64_t now)
 		timer_start(q, now);
 }
 
-/* READ, CMP_SWAP, FETCH_ADD: one packet; a READ asks for what has not come yet. */
-static void
+/* READ, CMP_SWAP, FETCH_ADD. Returns whether all of it has been asked for then. */
+static bool
 fill_answered(struct roce_qp *q, struct roce_wr *wr, struct roce_pkt *p)
 {
+	uint32_t left = wr->length - q->nxt_off;
+	uint64_t want = left;
+
+	if (wr->op == ROCE_OP_READ)
+		want = (uint64_t)read_packets(q, wr) * q->conf.mtu;
 	p->psn = next_psn(q, wr);
-	p->va = wr->raddr + wr->got;
+	p->va = wr->raddr + q->nxt_off;
 	p->rkey = wr->rkey;
-	p->dma_len = wr->length - wr->got;
+	p->dma_len = want < left ? (uint32_t)want : left;
 	p->compare = wr->compare;
 	p->swap_add = wr->swap_add;
 	p->opcode = wr->op == ROCE_OP_READ	 ? ROCE_READ_REQUEST
 		    : wr->op == ROCE_OP_CMP_SWAP ? ROCE_CMP_SWAP
 						 : ROCE_FETCH_ADD;
 	p->ack_req = true;
+	return p->dma_len == left;
 }
 
 /* Returns whether it is the last packet of the message. */
@@ -148,35 +212,57 @@ static bool
 wants_ack(const struct roce_qp *q, const struct roce_pkt *p, bool end)
 {
 	int32_t ahead = roce_psn_diff(p->psn, q->una_psn) + 1;
+	/* Several times per window: what is acknowledged makes room for as much, no burst. */
+	uint32_t every = q->cwnd / 4 < ACK_EVERY ? q->cwnd / 4 : ACK_EVERY;
 
 	return q->ask || (end && q->nxt + 1 == q->end) || ahead >= (int32_t)q->cwnd ||
-	       roce_psn_diff(p->psn, q->ack_asked) >= (int32_t)ACK_EVERY;
+	       roce_psn_diff(p->psn, q->ack_asked) >= (int32_t)every;
+}
+
+/* The last PSN that the request asks for; notes that it is out. */
+static uint32_t
+asked(struct roce_qp *q, const struct roce_pkt *p, const struct roce_wr *wr)
+{
+	uint32_t n = wr->op == ROCE_OP_READ ? roce_packets(q, p->dma_len) : 1;
+	uint32_t last = roce_psn_add(p->psn, n - 1);
+
+	q->rd_last[q->rd_nxt % ROCE_RESOURCES] = last;
+	if (q->rd_nxt++ == q->rd_end)
+		q->rd_end++;
+	return last;
 }
 
 static void
 sent(struct roce_qp *q, uint64_t now, const struct roce_pkt *p, struct roce_wr *wr, bool end)
 {
-	uint32_t last = roce_wr_answered(wr) ? wr->last_psn : p->psn;
+	uint32_t last = roce_wr_answered(wr) ? asked(q, p, wr) : p->psn;
 
 	if (roce_psn_diff(p->psn, q->sent_psn) < 0)
 		q->counters[ROCE_C_TX_AGAIN]++;
+	else if (p->ack_req && !q->rtt_ns)
+		roce_rtt_start(q, now, last);
 	/* Not last + 1: a READ of 2^23 packets covers half of the circle. */
 	if (roce_psn_diff(last, q->sent_psn) >= 0)
 		q->sent_psn = roce_psn_add(last, 1);
 	if (p->ack_req)
 		q->ack_asked = last;
 	q->ask = false;
-	q->nxt_off += p->len;
+	if (wr->op == ROCE_OP_READ) {
+		q->nxt_off += p->dma_len;
+		roce_cc_spend(q, p->dma_len);
+	} else {
+		q->nxt_off += p->len;
+	}
 	if (end) {
 		q->nxt++;
 		q->nxt_off = 0;
-		q->rd_out += roce_wr_answered(wr);
 	}
 	if (q->conf.type == ROCE_TYPE_RC) {
 		timer_start(q, now);
 	} else {
 		/* Nobody answers: it is done when it has gone. */
 		q->una_psn = q->sent_psn;
+		roce_cc_meter(q, now, p->len);
 		if (end) {
 			q->una++;
 			q->ops->wr_done(q->ctx, wr, ROCE_OK);
@@ -229,7 +315,7 @@ roce_req_tx(struct roce_qp *q, uint64_t now, uint8_t *buf)
 		return 0;
 	number(q, wr);
 	if (roce_wr_answered(wr))
-		fill_answered(q, wr, &p);
+		end = fill_answered(q, wr, &p);
 	else
 		end = fill_data(q, wr, &p);
 	if (q->conf.type == ROCE_TYPE_RC)
@@ -255,21 +341,23 @@ roce_req_rewind(struct roce_qp *q, uint32_t psn)
 	struct roce_wr *wr;
 	uint32_t i;
 
-	q->rd_out = 0;
 	q->stuck = 0;
 	q->ask = false;
+	roce_rtt_cancel(q, psn);
 	for (i = q->una; i != q->end; i++) {
 		wr = roce_slot(q, i);
 		if (!wr->numbered || roce_psn_diff(psn, wr->last_psn) <= 0)
 			break;
-		q->rd_out += roce_wr_answered(wr);
 	}
+	for (q->rd_nxt = q->rd_una; q->rd_nxt != q->rd_end; q->rd_nxt++)
+		if (roce_psn_diff(psn, roce_rd_last(q, q->rd_nxt)) <= 0)
+			break;
 	q->nxt = i;
 	q->nxt_off = 0;
 	if (i == q->end)
 		return;
 	wr = roce_slot(q, i);
-	if (wr->numbered && !roce_wr_answered(wr) && roce_psn_diff(psn, wr->first_psn) > 0)
+	if (wr->numbered && roce_psn_diff(psn, wr->first_psn) > 0)
 		q->nxt_off = (uint32_t)roce_psn_diff(psn, wr->first_psn) * q->conf.mtu;
 	q->ack_asked = roce_psn_add(psn, ROCE_PSN_MASK);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The responder: requests that come in, in the order of their PSNs; what goes back. IBTA 9.7.4 to
- * 9.7.5, 9.8.2, 9.9.3. The thread that owns the QP.
+ * The responder: requests that come in, in the order of their PSNs; ACKs and NAKs for them. IBTA
+ * 9.7.4 to 9.7.5, 9.8.2, 9.9.3. The thread that owns the QP.
  */
 #include <errno.h>
 
@@ -15,6 +15,7 @@ roce_resp_ack(struct roce_qp *q, uint8_t syndrome, uint32_t psn)
 	q->ack_due = true;
 	q->ack_syndrome = syndrome;
 	q->ack_psn = psn;
+	q->ack_msn = q->msn;
 }
 
 static void
@@ -38,13 +39,27 @@ void
 roce_resp_refuse(struct roce_qp *q, const struct roce_pkt *p, enum roce_nak code,
 		 enum roce_status receiver, unsigned event)
 {
-	if (q->conf.type == ROCE_TYPE_RC || (p->flags & ROCE_F_SEND))
-		recv_fail(q, receiver);
-	if (q->conf.type != ROCE_TYPE_RC)
+	if (q->conf.type != ROCE_TYPE_RC) {
+		if (p->flags & ROCE_F_SEND) {
+			recv_fail(q, receiver);
+			roce_resp_end(q, event);
+		}
 		return;
+	}
+	recv_fail(q, receiver);
 	roce_resp_ack(q, ROCE_SYN_NAK | code, p->psn);
+	q->counters[ROCE_C_REFUSED]++;
 	q->dying = true;
 	q->dying_event = event;
+}
+
+void
+roce_resp_no_access(struct roce_qp *q, const struct roce_pkt *p, int rc)
+{
+	if (rc == -EACCES)
+		roce_resp_refuse(q, p, ROCE_NAK_INVALID, ROCE_LOC_QP_OP_ERR, ROCE_EVENT_INVALID);
+	else
+		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_LOC_ACCESS_ERR, ROCE_EVENT_ACCESS);
 }
 
 /* No receive WQE: the same packet is expected again. */
@@ -54,68 +69,18 @@ not_ready(struct roce_qp *q, const struct roce_pkt *p)
 	if (q->conf.type != ROCE_TYPE_RC)
 		return;
 	q->counters[ROCE_C_RNR_SENT]++;
+	q->nak_psn = p->psn;
 	roce_resp_ack(q, ROCE_SYN_RNR | (q->conf.min_rnr_timer & 31), p->psn);
 	q->nak_sent = true;
 }
 
-/* The memory cannot be touched now: as if the packet had been lost. */
-static bool
-busy(struct roce_qp *q, int rc)
+bool
+roce_resp_busy(struct roce_qp *q, int rc)
 {
 	if (rc != -EAGAIN)
 		return false;
 	q->counters[ROCE_C_RX_BUSY]++;
 	return true;
-}
-
-static struct roce_resource *
-res_new(struct roce_qp *q, const struct roce_pkt *p, uint32_t packets)
-{
-	struct roce_resource *r = roce_res_at(q, q->res_end++);
-
-	/* The requester has seen the answer to the one that leaves the window, or it would not ask:
-	 * a second answer, to a late copy of the request, is of no use any more. */
-	roce_res_at(q, q->res_end - 1 - q->conf.max_dest_rd_atomic)->active = false;
-
-	*r = (struct roce_resource){
-		.first_psn = p->psn,
-		.last_psn = roce_psn_add(p->psn, packets - 1),
-		.msn = (q->msn + 1) & 0xffffff,
-		.rkey = p->rkey,
-		.va = p->va,
-		.len = p->dma_len,
-		.active = true,
-		.valid = true,
-	};
-	return r;
-}
-
-/* How many wait for their first answer, up to the limit of the QP. */
-static unsigned
-res_active(struct roce_qp *q)
-{
-	unsigned n = 0, i;
-
-	for (i = 1; i <= q->conf.max_dest_rd_atomic && i <= ROCE_RESOURCES; i++) {
-		const struct roce_resource *r = roce_res_at(q, q->res_end - i);
-
-		n += r->active && !r->again;
-	}
-	return n;
-}
-
-/* The one that psn lies in; NULL: forgotten. */
-static struct roce_resource *
-res_find(struct roce_qp *q, uint32_t psn)
-{
-	for (unsigned i = 1; i <= ROCE_RESOURCES && i <= q->conf.max_dest_rd_atomic; i++) {
-		struct roce_resource *r = roce_res_at(q, q->res_end - i);
-
-		if (r->valid && roce_psn_diff(psn, r->first_psn) >= 0 &&
-		    roce_psn_diff(psn, r->last_psn) <= 0)
-			return r;
-	}
-	return NULL;
 }
 
 /* ---- requests ---- */
@@ -133,6 +98,7 @@ take_recv(struct roce_qp *q, const struct roce_pkt *p)
 		q->recv_taken = true;
 		return true;
 	}
+	q->recv_taken = rc == -EINVAL;
 	if (rc == -EINVAL)
 		roce_resp_refuse(q, p, ROCE_NAK_OPERATION, ROCE_LOC_QP_OP_ERR, ROCE_EVENT_INVALID);
 	else
@@ -171,7 +137,7 @@ rx_send(struct roce_qp *q, const struct roce_pkt *p)
 		rc = -EMSGSIZE;
 	else if (p->len)
 		rc = q->ops->recv_write(q->ctx, q->msg_off, p->payload, p->len);
-	if (busy(q, rc))
+	if (roce_resp_busy(q, rc))
 		return false;
 	if (rc == -EMSGSIZE) {
 		roce_resp_refuse(q, p, ROCE_NAK_INVALID, ROCE_LOC_LEN_ERR, 0);
@@ -183,10 +149,10 @@ rx_send(struct roce_qp *q, const struct roce_pkt *p)
 	}
 	if (p->flags & ROCE_F_IETH)
 		rc = q->ops->invalidate(q->ctx, p->ieth);
-	if (busy(q, rc))
+	if (roce_resp_busy(q, rc))
 		return false;
 	if (rc) {
-		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_LOC_ACCESS_ERR, ROCE_EVENT_ACCESS);
+		roce_resp_no_access(q, p, rc);
 		return false;
 	}
 	q->msg_off += p->len;
@@ -209,10 +175,10 @@ write_begin(struct roce_qp *q, const struct roce_pkt *p)
 	}
 	if (p->dma_len)
 		rc = q->ops->remote_check(q->ctx, p->rkey, p->va, p->dma_len, ACCESS_REMOTE_WRITE);
-	if (busy(q, rc))
+	if (roce_resp_busy(q, rc))
 		return false;
 	if (rc) {
-		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_LOC_ACCESS_ERR, ROCE_EVENT_ACCESS);
+		roce_resp_no_access(q, p, rc);
 		return false;
 	}
 	q->msg_va = p->va;
@@ -239,10 +205,10 @@ rx_write(struct roce_qp *q, const struct roce_pkt *p)
 	if (p->len)
 		rc = q->ops->remote_write(q->ctx, q->msg_rkey, q->msg_va + q->msg_off, p->payload,
 					  p->len);
-	if (busy(q, rc))
+	if (roce_resp_busy(q, rc))
 		return false;
 	if (rc) {
-		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_LOC_ACCESS_ERR, ROCE_EVENT_ACCESS);
+		roce_resp_no_access(q, p, rc);
 		return false;
 	}
 	q->msg_off += p->len;
@@ -250,54 +216,6 @@ rx_write(struct roce_qp *q, const struct roce_pkt *p)
 	q->msg = end ? MSG_NONE : MSG_WRITE;
 	if (p->flags & ROCE_F_IMM)
 		recv_complete(q, p, true);
-	return true;
-}
-
-static bool
-rx_read(struct roce_qp *q, const struct roce_pkt *p)
-{
-	int rc = 0;
-
-	if (p->dma_len > ROCE_MSG_MAX || res_active(q) >= q->conf.max_dest_rd_atomic) {
-		roce_resp_refuse(q, p, ROCE_NAK_INVALID, ROCE_LOC_QP_OP_ERR, ROCE_EVENT_INVALID);
-		return false;
-	}
-	if (p->dma_len)
-		rc = q->ops->remote_check(q->ctx, p->rkey, p->va, p->dma_len, ACCESS_REMOTE_READ);
-	if (busy(q, rc))
-		return false;
-	if (rc) {
-		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_LOC_ACCESS_ERR, ROCE_EVENT_ACCESS);
-		return false;
-	}
-	res_new(q, p, roce_packets(q, p->dma_len));
-	/* The answers take PSNs, the last one is added by the caller. */
-	q->exp_psn = roce_psn_add(q->exp_psn, roce_packets(q, p->dma_len) - 1);
-	return true;
-}
-
-static bool
-rx_atomic(struct roce_qp *q, const struct roce_pkt *p)
-{
-	struct roce_resource *r;
-	uint64_t old;
-	int rc;
-
-	if (p->va % 8 || res_active(q) >= q->conf.max_dest_rd_atomic) {
-		roce_resp_refuse(q, p, ROCE_NAK_INVALID, ROCE_LOC_QP_OP_ERR, ROCE_EVENT_INVALID);
-		return false;
-	}
-	rc = q->ops->remote_atomic(q->ctx, p->rkey, p->va, p->opcode == ROCE_CMP_SWAP, p->compare,
-				   p->swap_add, &old);
-	if (busy(q, rc))
-		return false;
-	if (rc) {
-		roce_resp_refuse(q, p, ROCE_NAK_ACCESS, ROCE_LOC_ACCESS_ERR, ROCE_EVENT_ACCESS);
-		return false;
-	}
-	r = res_new(q, p, 1);
-	r->atomic = true;
-	r->old = old;
 	return true;
 }
 
@@ -329,34 +247,22 @@ execute(struct roce_qp *q, const struct roce_pkt *p)
 		return rx_send(q, p);
 	if (p->flags & ROCE_F_WRITE)
 		return rx_write(q, p);
-	return p->flags & ROCE_F_READ ? rx_read(q, p) : rx_atomic(q, p);
+	return p->flags & ROCE_F_READ ? roce_read_rx(q, p) : roce_atomic_rx(q, p);
 }
 
 static void
 rx_duplicate(struct roce_qp *q, const struct roce_pkt *p)
 {
-	struct roce_resource *r;
-	uint32_t off;
-
 	q->counters[ROCE_C_DUPLICATE]++;
-	if (!(p->flags & (ROCE_F_READ | ROCE_F_ATOMIC))) {
+	if (p->flags & (ROCE_F_READ | ROCE_F_ATOMIC)) {
+		roce_read_again(q, p);
+		return;
+	}
+	/* One ACK for a row of them, unless another one is asked for. */
+	if (p->ack_req || !q->dup_acked || roce_psn_diff(p->psn, q->dup_psn) <= 0)
 		ack_good(q);
-		return;
-	}
-	r = res_find(q, p->psn);
-	if (!r || r->rkey != p->rkey || r->atomic != !!(p->flags & ROCE_F_ATOMIC))
-		return;
-	if (!r->atomic) {
-		off = (uint32_t)roce_psn_diff(p->psn, r->first_psn) * q->conf.mtu;
-		if (p->va != r->va + off || (uint64_t)off + p->dma_len != r->len)
-			return;
-		r->off = off;
-		/* The spec has the answer to a READ that is repeated in part begin with FIRST or
-		 * ONLY; rxe fails at that, and wants MIDDLE or LAST: it never sets MigReq. */
-		r->amid = off && !p->migrated;
-	}
-	r->begin = r->off;
-	r->active = r->again = true;
+	q->dup_acked = true;
+	q->dup_psn = p->psn;
 }
 
 static void
@@ -365,9 +271,12 @@ rx_rc(struct roce_qp *q, const struct roce_pkt *p)
 	int32_t d = roce_psn_diff(p->psn, q->exp_psn);
 
 	if (d > 0) {
-		if (q->nak_sent)
+		q->counters[ROCE_C_AHEAD]++;
+		/* Again, when the requester has gone back, and the first packet is lost again. */
+		if (q->nak_sent && roce_psn_diff(p->psn, q->nak_psn) > 0)
 			return;
 		q->nak_sent = true;
+		q->nak_psn = p->psn;
 		q->counters[ROCE_C_NAK_SEQ_SENT]++;
 		roce_resp_ack(q, ROCE_SYN_NAK | ROCE_NAK_SEQUENCE, q->exp_psn);
 		return;
@@ -388,6 +297,7 @@ rx_rc(struct roce_qp *q, const struct roce_pkt *p)
 	}
 	if (!execute(q, p))
 		return;
+	q->dup_acked = false;
 	q->exp_psn = roce_psn_add(q->exp_psn, 1);
 	if (p->flags & ROCE_F_END)
 		q->msn = (q->msn + 1) & 0xffffff;
@@ -409,19 +319,34 @@ rx_uc(struct roce_qp *q, const struct roce_pkt *p)
 	q->exp_psn = roce_psn_add(p->psn, 1);
 	if (p->flags & ROCE_F_START)
 		q->msg = MSG_NONE;
-	if (q->msg == MSG_SKIP || !fits(q, p))
-		q->counters[ROCE_C_RX_BAD]++;
-	else if (execute(q, p))
+	if (q->msg != MSG_SKIP && fits(q, p) && execute(q, p))
 		return;
 	q->msg = p->flags & ROCE_F_END ? MSG_NONE : MSG_SKIP;
-	if (busy == q->counters[ROCE_C_RX_BUSY])
+	if (busy == q->counters[ROCE_C_RX_BUSY]) {
+		q->counters[ROCE_C_RX_BAD]++;
 		return;
+	}
 	/* Memory is not there yet: the caller may bring the packet once more, or it is lost. */
 	q->exp_psn = exp_psn;
 	q->msg = msg;
 }
 
-/* IBTA 9.8.3: silently dropped when it does not fit. */
+/* The receive WQE for a datagram; one that is malformed fails, and the datagram is lost. */
+static bool
+ud_recv(struct roce_qp *q)
+{
+	int rc = q->recv_taken ? 0 : q->ops->recv_take(q->ctx);
+
+	q->recv_taken = rc == 0 || rc == -EINVAL;
+	if (rc == -EINVAL)
+		recv_fail(q, ROCE_LOC_QP_OP_ERR);
+	return rc == 0;
+}
+
+/*
+ * IBTA 9.8.3: silently dropped when it does not fit, the receive WQE too. That stays for the next
+ * one: a stranger's datagram may not cost the program its receive WQEs.
+ */
 static void
 rx_ud(struct roce_qp *q, const struct roce_pkt *p)
 {
@@ -434,21 +359,19 @@ rx_ud(struct roce_qp *q, const struct roce_pkt *p)
 	};
 	int rc;
 
-	if (p->qkey != q->conf.qkey || p->len > q->conf.mtu ||
-	    (!q->recv_taken && q->ops->recv_take(q->ctx))) {
+	if (p->qkey != q->conf.qkey || p->len > q->conf.mtu || !ud_recv(q)) {
 		q->counters[ROCE_C_RX_BAD]++;
 		return;
 	}
 	rc = p->len ? q->ops->recv_write(q->ctx, 0, p->payload, p->len) : 0;
-	/* Then the next packet gets the receive WQE. */
-	q->recv_taken = busy(q, rc);
-	if (q->recv_taken)
+	if (roce_resp_busy(q, rc))
 		return;
-	if (rc)
-		q->ops->recv_done(q->ctx, NULL,
-				  rc == -EMSGSIZE ? ROCE_LOC_LEN_ERR : ROCE_LOC_PROT_ERR);
-	else
-		q->ops->recv_done(q->ctx, &r, ROCE_OK);
+	if (rc == -EMSGSIZE) {
+		q->counters[ROCE_C_RX_BAD]++;
+		return;
+	}
+	q->recv_taken = false;
+	q->ops->recv_done(q->ctx, rc ? NULL : &r, rc ? ROCE_LOC_PROT_ERR : ROCE_OK);
 }
 
 void
@@ -480,6 +403,14 @@ roce_resp_stop(struct roce_qp *q)
 	recv_fail(q, ROCE_WR_FLUSH_ERR);
 	q->msg = MSG_NONE;
 	q->ack_due = q->dying = q->cnp_due = false;
+	q->res_first = q->res_next = q->res_end;
 	for (unsigned i = 0; i < ROCE_RESOURCES; i++)
 		q->res[i].active = q->res[i].valid = false;
+}
+
+void
+roce_resp_end(struct roce_qp *q, unsigned event)
+{
+	roce_stop(q);
+	q->ops->error(q->ctx, event);
 }

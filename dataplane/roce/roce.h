@@ -68,8 +68,9 @@ struct roce_recv {
 
 /*
  * ctx is the QP's. Calls that touch memory return 0, -EFAULT (no right to it, or it is gone),
- * -EMSGSIZE (recv_write: longer than the receive WQE), or -EAGAIN: not now; then nothing has
- * happened, and the engine asks again: a packet that came in counts as lost.
+ * -EACCES (remote_check, remote_atomic: not even the QP allows that operation), -EMSGSIZE
+ * (recv_write: longer than the receive WQE), or -EAGAIN: not now; then nothing has happened, and
+ * the engine asks again: a packet that came in counts as lost.
  */
 struct roce_ops {
 	/* Requester: bytes at off of what wr sends; bytes of a READ or atomic, to where wr says. */
@@ -80,7 +81,7 @@ struct roce_ops {
 	void (*wr_done)(void *ctx, struct roce_wr *wr, enum roce_status status);
 	/*
 	 * Responder: the next receive WQE becomes the current one. -ENOENT: there is none;
-	 * -EINVAL: it is malformed.
+	 * -EINVAL: it is malformed, but is the current one all the same.
 	 */
 	int (*recv_take)(void *ctx);
 	int (*recv_write)(void *ctx, uint64_t off, const void *from, uint32_t len);
@@ -108,7 +109,7 @@ struct roce_conf {
 	uint16_t pkey;
 	uint64_t timeout_ns;			     /* 0: never */
 	uint8_t retry_cnt, rnr_retry, min_rnr_timer; /* rnr_retry 7: for ever */
-	uint8_t max_rd_atomic, max_dest_rd_atomic;   /* the latter <= ROCE_RESOURCES */
+	uint8_t max_rd_atomic, max_dest_rd_atomic;   /* more than ROCE_RESOURCES mean that */
 };
 
 enum roce_counter {
@@ -116,12 +117,15 @@ enum roce_counter {
 	ROCE_C_RX_PACKETS,
 	ROCE_C_TX_AGAIN, /* packets sent again */
 	ROCE_C_TIMEOUT,
+	ROCE_C_PROBE, /* sent again without waiting for the time-out */
 	ROCE_C_NAK_SEQ_SENT,
 	ROCE_C_NAK_SEQ_GOT,
 	ROCE_C_RNR_SENT,
 	ROCE_C_RNR_GOT,
 	ROCE_C_IMPLIED_NAK, /* a response was lost */
 	ROCE_C_DUPLICATE,
+	ROCE_C_AHEAD,	/* behind a gap: dropped */
+	ROCE_C_REFUSED, /* answered by a NAK that ends the QP */
 	ROCE_C_RX_BAD,	/* does not fit this QP: dropped */
 	ROCE_C_RX_BUSY, /* -EAGAIN: dropped */
 	ROCE_C_CNP_SENT,
@@ -137,8 +141,25 @@ struct roce_resource {
 	uint32_t begin, off; /* READ: answered from begin to off */
 	uint64_t va, old;
 	bool atomic, active, valid;
-	bool again; /* the request came twice */
-	bool amid;  /* answered as the middle of a READ; see rx_duplicate() */
+	bool amid; /* answered as the middle of a READ; see rx_duplicate() */
+};
+
+/*
+ * What CNPs leave of a QP's rate (cc.c: DCQCN). A QP without a recent CNP has none: it is bounded
+ * by its window alone. Rates are bytes per second.
+ */
+struct roce_rate {
+	uint64_t now;		/* 0: no limit */
+	uint64_t target;	/* what it was before the last cut, and a little more each time */
+	uint32_t alpha;		/* how bad congestion is, in 1/65536 */
+	uint8_t timed, counted; /* increases by timer and byte counter since the last cut */
+	uint64_t cut_ns, alpha_ns, increase_ns;
+	uint64_t bytes;	  /* towards the next increase by the byte counter */
+	int64_t tokens;	  /* bytes that may go at once; below 0: they went on credit */
+	uint64_t fill_ns; /* when tokens were counted */
+	uint64_t wait_ns; /* nothing goes before; 0: no */
+	/* How fast it went without a limit, where no window tells: answers, UC. */
+	uint64_t sent, sent_ns, sent_rate;
 };
 
 struct roce_qp {
@@ -151,29 +172,44 @@ struct roce_qp {
 	/* Requester: wr[una] ... wr[nxt] have been sent in part or whole, up to wr[end] posted. */
 	struct roce_wr *wr[ROCE_WINDOW];
 	uint32_t una, nxt, end; /* free-running */
-	uint32_t nxt_off;	/* bytes of wr[nxt] that have been sent */
+	uint32_t nxt_off;	/* bytes of wr[nxt] that have been sent, or asked for */
 	uint32_t psn;		/* of the next work request that gets numbers */
 	uint32_t una_psn;	/* oldest that is not acknowledged */
 	uint32_t sent_psn;	/* one after the highest that was ever sent */
 	uint32_t ack_asked;	/* last PSN with AckReq */
-	uint32_t rd_out;	/* READs and atomics in [una, nxt) */
+	/*
+	 * Requests for answers, by the last PSN of each: one for an atomic, one or more for a READ
+	 * (requester.c). From rd_una to rd_nxt they are out, up to rd_end they were once.
+	 */
+	uint32_t rd_last[ROCE_RESOURCES];
+	uint32_t rd_una, rd_nxt, rd_end; /* free-running */
 	uint8_t retry_left, rnr_left, backoff;
 	uint8_t stuck; /* enum roce_status that wr[nxt] gets when all before it are done; 0: no */
 	bool ask;      /* the next packet has AckReq: without an answer nothing can follow it */
 	bool implied;  /* implied_psn: the gap that was last acted upon */
-	uint32_t implied_psn;
-	uint64_t timer;	  /* retransmission; 0: off */
-	uint64_t rnr_end; /* nothing is sent before; 0: no */
+	uint32_t implied_psn, implied_by;
+	uint32_t back_psn; /* sent again from there, at back_ns */
+	uint64_t back_ns;
+	uint64_t timer;	     /* retransmission; 0: off */
+	uint64_t timer_span; /* how long it runs; 0: to be worked out */
+	bool probe, probed;  /* it is a probe's; there was one since the last answer */
+	uint64_t rnr_end;    /* nothing is sent before; 0: no */
 
 	/* Congestion (cc.c). */
 	uint32_t cwnd, cwnd_acked;  /* packets */
 	uint32_t ssthresh, cut_psn; /* one reduction until this is acknowledged */
 	bool cut;
+	struct roce_rate rate;
+	uint32_t srtt_ns, rttvar_ns; /* RFC 6298; 0: not known. srtt_ns is for others to see, too */
+	uint64_t rtt_ns;	     /* rtt_psn left then; 0: none is measured */
+	uint32_t rtt_psn;
+	bool answered; /* the last packet was an answer: a request is next */
 
 	/* Responder. */
 	uint32_t exp_psn, msn;
 	bool established, recv_taken, nak_sent;
-	bool dying; /* in error as soon as the NAK has gone, with dying_event */
+	uint32_t nak_psn; /* what the last sequence NAK was for: not yet expected */
+	bool dying;	  /* in error as soon as the NAK has gone, with dying_event */
 	unsigned dying_event;
 	uint8_t msg; /* enum msg_kind: of the message under way */
 	uint32_t msg_off;
@@ -181,9 +217,15 @@ struct roce_qp {
 	uint32_t msg_rkey, msg_left;
 	bool ack_due;
 	uint8_t ack_syndrome;
-	uint32_t ack_psn;
+	uint32_t ack_psn, ack_msn;
+	uint32_t dup_psn; /* of the last duplicate */
+	bool dup_acked;	  /* since the last packet in order */
+	/*
+	 * Free-running: the newest is res_end - 1. Those before res_first have been answered to
+	 * their end at least once, those before res_next have nothing to send.
+	 */
 	struct roce_resource res[ROCE_RESOURCES];
-	uint32_t res_end; /* free-running: the newest is res_end - 1 */
+	uint32_t res_first, res_next, res_end;
 	bool cnp_due;
 	uint64_t cnp_ns;
 };
@@ -211,7 +253,7 @@ void roce_post(struct roce_qp *q, struct roce_wr *wr);
 
 /*
  * The next packet that wants to go out, from BTH to pad; 0: none. buf: room for ROCE_HEADERS_MAX +
- * conf.mtu + 3 bytes. CNPs and answers first.
+ * conf.mtu + 3 bytes. CNPs, ACKs and NAKs first; then answers and requests in turn.
  */
 size_t roce_tx(struct roce_qp *q, uint64_t now, uint8_t *buf);
 /* A packet for this QP (dest QPN, addresses and iCRC are right). ce: it was marked on its way. */

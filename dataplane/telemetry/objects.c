@@ -81,6 +81,8 @@ qp_fill(struct tel_obj *o, const struct ff_obj *obj)
 	tel_str(o, "type", qp_type_name(qp->type));
 	tel_str(o, "state", qp_state_name(READ(qp->attr.state)));
 	tel_num(o, "dest_qpn", READ(qp->attr.dest_qpn));
+	if (qp->type != IB_UVERBS_QPT_UD && READ(qp->attr.dest_qpn))
+		tel_address(o, "peer", qp->attr.ah.dgid);
 	tel_num(o, "worker", ff_worker_index(qp->worker));
 	tel_num(o, "pd", qp->pd->obj.handle);
 	tel_num(o, "send_cq", qp->scq->obj.handle);

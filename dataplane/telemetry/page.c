@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Records, their size as JSON, and pages of them. Control thread, while a telemetry thread waits.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,20 @@ tel_num(struct tel_obj *o, const char *name, uint64_t value)
 		    (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)value);
 	if (o->d)
 		rte_tel_data_add_dict_u64(o->d, name, value);
+}
+
+void
+tel_address(struct tel_obj *o, const char *name, const uint8_t raw[16])
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr a;
+
+	memcpy(&a, raw, sizeof(a));
+	if (IN6_IS_ADDR_V4MAPPED(&a))
+		inet_ntop(AF_INET, raw + 12, text, sizeof(text));
+	else
+		inet_ntop(AF_INET6, raw, text, sizeof(text));
+	tel_str(o, name, text);
 }
 
 void

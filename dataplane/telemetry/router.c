@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Records of containers, processes, workers and sums. Control thread. */
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,30 +25,17 @@ static const char *const obj_names[FF_OBJ_MAX] = {
 };
 
 static void
-address_text(const uint8_t raw[16], char out[INET6_ADDRSTRLEN])
-{
-	struct in6_addr a;
-
-	memcpy(&a, raw, sizeof(a));
-	if (IN6_IS_ADDR_V4MAPPED(&a))
-		inet_ntop(AF_INET, raw + 12, out, INET6_ADDRSTRLEN);
-	else
-		inet_ntop(AF_INET6, raw, out, INET6_ADDRSTRLEN);
-}
-
-static void
 container_addresses(struct tel_obj *o, const struct ff_container *c)
 {
 	struct tel_obj addresses = tel_obj_new();
-	char text[INET6_ADDRSTRLEN], slot[16];
+	char slot[16];
 	unsigned i;
 
 	for (i = 0; i < FF_GIDS_MAX; i++) {
 		if (!READ(c->gids[i].valid))
 			continue;
-		address_text(c->gids[i].raw, text);
 		snprintf(slot, sizeof(slot), "%u", i);
-		tel_str(&addresses, slot, text);
+		tel_address(&addresses, slot, c->gids[i].raw);
 	}
 	tel_obj(o, "addresses", &addresses);
 }
@@ -173,10 +159,15 @@ tel_ports(struct tel_page *p)
 		if (!c.num || !tel_page_next(p))
 			continue;
 		o = tel_obj_new();
-		tel_str(&o, "port", "udp");
+		tel_str(&o, "port", ff_config.wire.port == FF_WIRE_ETHDEV ? "ethdev" : "udp");
+		if (ff_config.wire.device[0])
+			tel_str(&o, "device", ff_config.wire.device);
+		tel_str(&o, "encap", ff_config.wire.encap == FF_WIRE_NONE ? "none" : "vxlan");
 		tel_num(&o, "worker", i);
 		tel_num(&o, "udp_port", ff_config.wire.udp_port);
 		tel_counters(&o, "counters", c.names, c.values, c.num);
+		ff_nic->transport_counters(i, &c);
+		tel_counters(&o, "transport", c.names, c.values, c.num);
 		tel_page_add(p, &o);
 	}
 }

@@ -36,6 +36,9 @@ void tel_obj(struct tel_obj *o, const char *name, struct tel_obj *value); /* tak
 void tel_counters(struct tel_obj *o, const char *name, const char *const *names,
 		  const uint64_t *values, unsigned n);
 
+/* IPv4 or IPv6, as people write them. */
+void tel_address(struct tel_obj *o, const char *name, const uint8_t raw[16]);
+
 /* One request: "start,count,container", each may be left out; and the page that answers it. */
 struct tel_page {
 	uint32_t start, count;
@@ -62,6 +65,7 @@ void tel_processes(struct tel_page *p);
 void tel_stats(struct tel_page *p);
 void tel_workers(struct tel_page *p);
 void tel_ports(struct tel_page *p);
+void tel_peers(struct tel_page *p);
 void tel_qps(struct tel_page *p);
 void tel_cqs(struct tel_page *p);
 void tel_mrs(struct tel_page *p);

@@ -39,17 +39,19 @@ int
 ah_policy_check(struct ff_container *c, const uint8_t dgid[16])
 {
 	const struct ff_container *to;
+	int rc = 0;
 
 	if (ah_is_multicast(dgid))
 		return 0; /* groups are the tenant's own */
 	to = ff_container_by_gid(c->tenant, dgid);
-	if (!to && ff_nic->ask)
-		ff_nic->ask(c, dgid);
-	/* Not on this host: the router there decides. */
-	if (!to || ff_policy_allows(c, to))
-		return 0;
-	ff_container_count(c, FF_CC_POLICY_REFUSED, 1);
-	return -EACCES;
+	/* Not on this host: the router there decides, if there is a way to it. */
+	if (to)
+		rc = ff_policy_allows(c, to) ? 0 : -EACCES;
+	else if (ff_nic->ask)
+		rc = ff_nic->ask(c, dgid);
+	if (rc)
+		ff_container_count(c, FF_CC_POLICY_REFUSED, 1);
+	return rc;
 }
 
 void

@@ -54,7 +54,7 @@ give(struct world *w, const struct packet *k)
 	if (roce_parse(&p, k->bytes, k->len))
 		return;
 	e->rx_psn = p.psn;
-	roce_rx(&e->qp, w->now, &p, w->ce);
+	roce_rx(&e->qp, w->now, &p, w->ce || (w->given++ & w->ce_some));
 }
 
 static void
@@ -170,7 +170,7 @@ inject(struct world *w, unsigned to)
 			     (uint32_t)(int8_t)world_next(w));
 	p.ack_req = how & 1;
 	p.solicited = how & 2;
-	p.rkey = how & 4 ? world_next16(w) : RKEY;
+	p.rkey = how & 4 ? RKEY - 1 + world_next(w) % 4 : RKEY;
 	p.va = world_next16(w) % (MEM + 16);
 	p.dma_len = how & 8 ? world_next16(w) << 16 : world_next16(w) % 3000;
 	p.syndrome = world_next(w);
@@ -181,6 +181,22 @@ inject(struct world *w, unsigned to)
 	memcpy(bytes + n, zero, p.len + roce_pad(p.len));
 	struct packet k = packet_make(to, bytes, n + p.len + roce_pad(p.len));
 	give(w, &k);
+	free(k.bytes);
+}
+
+/* Congestion, all at once: CNPs from the peer, or from a stranger. */
+static void
+inject_cnps(struct world *w, unsigned to)
+{
+	const struct roce_qp *q = &w->end[to].qp;
+	const struct roce_pkt p = {.opcode = ROCE_CNP, .pkey = 0xffff, .qpn = q->conf.qpn};
+	uint8_t bytes[ROCE_BTH + ROCE_CNP_PAYLOAD], n = world_next(w) & 15;
+	struct packet k = packet_make(to, bytes, roce_build(&p, bytes));
+
+	while (n--) {
+		give(w, &k);
+		w->now += world_next(w) << 10;
+	}
 	free(k.bytes);
 }
 
@@ -277,6 +293,12 @@ act(struct world *w)
 	case 16:
 		w->now += world_next16(w) << 6;
 		break;
+	case 18:
+		inject_cnps(w, what >> 7);
+		break;
+	case 19:
+		w->ce_some = world_next(w);
+		break;
 	case 17: /* all that is there */
 		for (unsigned n = w->queued; n && w->queued; n--)
 			on_wire(w, 9);
@@ -292,9 +314,10 @@ settle(struct world *w)
 {
 	unsigned n = 0;
 
+	w->ce_some = 0;
 	w->ce = w->end[0].busy = w->end[1].busy = false;
 	pump(w);
-	do {
+	for (;;) {
 		while (w->queued) {
 			CHECK(++n < EVENTS);
 			on_wire(w, 9);
@@ -304,7 +327,7 @@ settle(struct world *w)
 		if (!pass_time(w))
 			break;
 		pump(w);
-	} while (w->queued || pass_time(w));
+	}
 	for (unsigned i = 0; i < 2; i++)
 		CHECK(w->end[i].done == w->end[i].posted);
 }

@@ -89,10 +89,7 @@ recv_take(void *ctx)
 	CHECK(!e->stopped && e->taken == e->completed);
 	if (e->taken == e->recvs)
 		return -ENOENT;
-	if (e->rooms[e->taken] == 0xffff)
-		return -EINVAL;
-	e->taken++;
-	return 0;
+	return e->rooms[e->taken++] == 0xffff ? -EINVAL : 0;
 }
 
 static int
@@ -131,6 +128,8 @@ remote_check(void *ctx, uint32_t rkey, uint64_t va, uint32_t len, unsigned acces
 	CHECK(!e->stopped && len);
 	if (busy(e))
 		return -EAGAIN;
+	if (rkey == RKEY + 1)
+		return -EACCES;
 	if (rkey != RKEY || va > MEM || len > MEM - va)
 		return -EFAULT;
 	if (access == 2)
@@ -178,6 +177,8 @@ remote_atomic(void *ctx, uint32_t rkey, uint64_t va, bool cas, uint64_t compare,
 	CHECK(!e->stopped && va % 8 == 0);
 	if (busy(e))
 		return -EAGAIN;
+	if (rkey == RKEY + 1)
+		return -EACCES;
 	if (rkey != RKEY || va > MEM - 8)
 		return -EFAULT;
 	for (unsigned i = 0; i < e->num_atomics; i++)

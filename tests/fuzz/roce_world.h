@@ -49,7 +49,9 @@ struct world {
 	struct packet queue[PACKETS], old[8];
 	unsigned queued, kept;
 	uint64_t now;
-	bool ce;
+	bool ce;	 /* all packets are marked */
+	uint8_t ce_some; /* or those whose number has one of these bits */
+	uint8_t given;
 };
 
 /* The script's next bytes; 0 when it has ended. */

@@ -311,10 +311,13 @@ const struct ff_nic_ops ff_nic_local = {
 	.post = local_post,
 	.srq_changed = local_srq_changed,
 	.ask = sroce_ask,
+	.address = sroce_address,
 	.tenant_gone = sroce_tenant_gone,
 	.mtu = sroce_mtu,
 	.port_counters = sroce_port_counters,
 	.qp_counters = sroce_qp_counters,
+	.transport_counters = sroce_transport_counters,
+	.qp_peer = sroce_qp_peer,
 };
 
 const struct ff_nic_ops *ff_nic = &ff_nic_local;

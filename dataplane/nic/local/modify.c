@@ -53,8 +53,9 @@ wire_up(struct lqp *l)
 		l->away = false;
 		return 0;
 	}
-	if (l->away && l->window != LOCAL_WINDOW_WIRE) {
-		l->window = LOCAL_WINDOW_WIRE;
+	/* A power of two, as the queue's size; what the queue cannot hold needs no operation. */
+	if (l->away && l->window < LOCAL_WINDOW_WIRE && l->window <= qp->sq.mask) {
+		l->window = qp->sq.mask < LOCAL_WINDOW_WIRE ? qp->sq.mask + 1 : LOCAL_WINDOW_WIRE;
 		l->head = l->tail = 0;
 	}
 	return lqp_slots_fill(l);

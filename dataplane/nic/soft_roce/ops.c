@@ -159,7 +159,7 @@ remote_check(void *ctx, uint32_t rkey, uint64_t va, uint32_t len, unsigned acces
 	struct lspan span = remote_span(s, rkey, va, len, access);
 
 	if (!(s->l->qp->attr.access & access))
-		return -EFAULT;
+		return -EACCES;
 	return lspan_check(&span) ? -EFAULT : 0;
 }
 
@@ -187,7 +187,7 @@ remote_atomic(void *ctx, uint32_t rkey, uint64_t va, bool cas, uint64_t compare,
 	struct lspan span = remote_span(s, rkey, va, sizeof(*old), FF_ACCESS_REMOTE_ATOMIC);
 
 	if (!(s->l->qp->attr.access & FF_ACCESS_REMOTE_ATOMIC))
-		return -EFAULT;
+		return -EACCES;
 	return smem_atomic(s, &span, cas, cas ? compare : swap_add, swap_add, old);
 }
 

@@ -66,13 +66,30 @@ unwrap(struct srx *rx, struct roce_pkt *pkt, const uint8_t *p, uint32_t len)
 	return 0;
 }
 
+/*
+ * A source that no packet has (RFC 1122, 3.2.1.3; RFC 4291, 2.5 and 2.7), or IPv4 in the clothes of
+ * IPv6, which would be taken for the address that it is not.
+ */
+static bool
+nobody(const struct srx *rx)
+{
+	static const uint8_t zeroes[10];
+	const uint8_t *v4 = rx->sgid + 12;
+
+	if (rx->ip[0] >> 4 == 4)
+		return v4[0] == 0 || v4[0] == 127 || v4[0] >> 4 == 14 ||
+		       !memcmp(v4, "\xff\xff\xff\xff", 4);
+	return rx->sgid[0] == 0xff || !memcmp(rx->sgid, zeroes, 10) ||
+	       !memcmp(rx->dgid, zeroes, 10);
+}
+
 /* Is the packet this QP's (IBTA 9.6.1, annex 17.4.3)? 0 or why not, plus one. */
 static int
 belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
 {
 	if (sroce_vni(qp->container) != vni)
 		return SROCE_DROP_TENANT + 1;
-	if (qp->type != IB_UVERBS_QPT_UD && memcmp(qp->attr.ah.dgid, rx->sgid, 16))
+	if (nobody(rx) || (qp->type != IB_UVERBS_QPT_UD && memcmp(qp->attr.ah.dgid, rx->sgid, 16)))
 		return SROCE_DROP_ADDRESS + 1;
 	return ff_container_has_gid(qp->container, rx->dgid) ? 0 : SROCE_DROP_ADDRESS + 1;
 }

@@ -2,12 +2,9 @@
 /* What the local backend and the control thread call (soft_roce.h). */
 #include "soft_roce.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../../core/config.h"
 #include "../../core/log.h"
@@ -41,50 +38,26 @@ sroce_mtu(void)
 uint32_t
 sroce_vni(const struct ff_container *c)
 {
-	return c->tenant->vni;
-}
-
-static void
-address_parse(const char *text, uint8_t out[16])
-{
-	memset(out, 0, 16);
-	if (inet_pton(AF_INET6, text, out) == 1)
-		return;
-	if (inet_pton(AF_INET, text, out + 12) == 1)
-		out[10] = out[11] = 0xff;
+	return __atomic_load_n(&c->tenant->vni, __ATOMIC_RELAXED);
 }
 
 int
 sroce_init(void)
 {
-	static const struct ff_overlay_provider *const providers[] = {&ff_overlay_kernel};
-	struct ff_port_conf conf = {.kind = "udp",
-				    .udp_port = (uint16_t)ff_config.wire.udp_port,
-				    .num_queues = (uint16_t)ff_config.num_workers};
-	int rc = 0;
+	int rc = sroce_port_open(&port);
 
-	if (!conf.udp_port)
-		return 0;
-	address_parse(ff_config.wire.address, conf.address);
-	port = ff_port_open(&conf, &rc);
-	if (!port) {
-		ff_err("nic", "UDP port %u for VXLAN: %s", conf.udp_port, strerror(-rc));
+	if (!port)
 		return rc;
-	}
 	for (port_mtu = 1; port_mtu < 5; port_mtu++)
 		if ((256u << port_mtu) + OVERHEAD > ff_port_mtu(port))
 			break;
-	rc = ff_overlay_init(providers, 1);
-	if (!rc)
-		rc = ff_overlay_kernel.init(NULL);
+	rc = ff_overlay_start(&ff_config.overlay);
+	if (!rc && ff_port_wants_mac(port))
+		rc = ff_overlay_follow_hosts();
 	if (!rc)
 		rc = sroce_stage_register();
-	if (rc) {
-		ff_port_close(port);
-		port = NULL;
-	} else {
-		ff_info("nic", "VXLAN on UDP port %u, MTU %u", conf.udp_port, 128u << port_mtu);
-	}
+	if (rc)
+		sroce_fini();
 	return rc;
 }
 
@@ -93,28 +66,46 @@ sroce_fini(void)
 {
 	if (!port)
 		return;
-	ff_overlay_fini();
-	ff_overlay_kernel.fini();
+	ff_overlay_stop();
+	sroce_guards_close();
 	ff_port_close(port);
 	port = NULL;
 }
 
-void
+int
 sroce_ask(struct ff_container *c, const uint8_t gid[16])
 {
-	struct ff_overlay_scope scope = {
-		.tenant = c->tenant->index, .tenant_name = c->tenant->name, .netns_fd = -1};
+	struct ff_overlay_scope scope = {.tenant = c->tenant->index,
+					 .tenant_name = c->tenant->name,
+					 .netns_fd = ff_container_netns(c)};
 	int rc;
 
 	if (!port)
-		return;
-	if (c->conf.netns[0])
-		scope.netns_fd = open(c->conf.netns, O_RDONLY | O_CLOEXEC);
+		return 0;
+	if (!sroce_vni(c)) {
+		if (!c->tenant->confined_told)
+			ff_warn("nic",
+				"container %s wants another host, but its tenant, %s, has no VNI: "
+				"refused and counted (policy_refused); said once",
+				c->id, c->tenant->name);
+		c->tenant->confined_told = true;
+		return -ENETUNREACH;
+	}
 	rc = ff_overlay_ask(&scope, gid);
 	if (rc)
 		ff_debug("nic", "container %s: nobody knows an address: %s", c->id, strerror(-rc));
-	if (scope.netns_fd >= 0)
-		close(scope.netns_fd);
+	return 0;
+}
+
+void
+sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here)
+{
+	static const struct ff_overlay_entry local = {.state = FF_OVERLAY_LOCAL};
+
+	if (!port)
+		return;
+	ff_overlay_answer(c->tenant->index, gid, here ? &local : NULL);
+	sroce_guard(c, here);
 }
 
 void
@@ -182,9 +173,11 @@ sroce_modify(struct lqp *l)
 		s->l = l;
 		s->sw = sroce_worker(l->qp->worker);
 		s->sport = (uint16_t)(0xc000u | ((l->qp->qpn ^ a->dest_qpn) & 0x3fff));
+		TAILQ_INSERT_TAIL(&s->sw->all, s, all_link);
 		l->wire = s;
 	}
 	if (!s->started) {
+		sroce_counters_retire(s);
 		roce_init(&s->q, &sroce_ops, s);
 		roce_start_receive(&s->q, &conf, a->rq_psn);
 		s->started = true;
@@ -272,6 +265,10 @@ sroce_stop(struct lqp *l)
 void
 sroce_free(struct lqp *l)
 {
+	if (l->wire) {
+		sroce_counters_retire(l->wire);
+		TAILQ_REMOVE(&l->wire->sw->all, l->wire, all_link);
+	}
 	free(l->wire);
 	l->wire = NULL;
 }

@@ -12,6 +12,7 @@
 
 struct ff_container;
 struct ff_nic_counters;
+struct ff_nic_peer;
 struct ff_qp;
 struct lop;
 struct lqp;
@@ -23,11 +24,14 @@ void sroce_fini(void);
 bool sroce_enabled(void);
 /* enum ib_mtu that fits the underlay. */
 uint8_t sroce_mtu(void);
-/* Control thread: c is about to talk to gid, which is not on this host. */
-void sroce_ask(struct ff_container *c, const uint8_t gid[16]);
+/* Control thread: c is about to talk to gid, which is not on this host; see nic.h. */
+int sroce_ask(struct ff_container *c, const uint8_t gid[16]);
+void sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here);
 
 void sroce_port_counters(unsigned worker, struct ff_nic_counters *out);
 void sroce_qp_counters(const struct ff_qp *qp, struct ff_nic_counters *out);
+void sroce_transport_counters(unsigned worker, struct ff_nic_counters *out);
+bool sroce_qp_peer(const struct ff_qp *qp, struct ff_nic_peer *out);
 /* Control thread: another tenant may get its index. */
 void sroce_tenant_gone(uint32_t index);
 

@@ -35,6 +35,7 @@ enum sroce_drop {
 	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its container */
 	SROCE_DROP_BUSY,    /* no room to hand it to the QP's worker */
 	SROCE_DROP_PATH,    /* to send: the resolver knows no host */
+	SROCE_DROP_SOURCE,  /* to send: from an address that the container has no more */
 	SROCE_DROP_MAX,
 };
 
@@ -56,8 +57,16 @@ struct sqp {
 	bool started, active, timed;
 	uint64_t deadline;
 	TAILQ_ENTRY(sqp) active_link, timer_link;
+	TAILQ_ENTRY(sqp) all_link; /* sw->all */
 	struct ff_path path;
-	uint64_t ask_ns;	    /* the resolver may be asked again */
+	uint64_t ud_path_ns; /* UD: path is that of ud_path_gid, as found then; 0: it is not */
+	uint8_t ud_path_gid[16];
+	uint64_t ud_wait_ns; /* UD: since then the resolver looks for ud_wait_gid */
+	uint8_t ud_wait_gid[16];
+	uint64_t ask_ns; /* the resolver may be asked again */
+	bool own;	 /* own_gid is the container's, at own_gen */
+	uint32_t own_gen;
+	uint8_t own_gid[16];
 	uint16_t sport;		    /* UDP source port */
 	const struct srx *rx;	    /* while roce_rx() runs */
 	struct lop_list ud;	    /* UD: messages to send */
@@ -84,16 +93,31 @@ struct sworker {
 	uint16_t waiting[FF_TENANTS_MAX];
 	bool rx_look;	/* in the next pass, whatever the time */
 	uint64_t rx_ns; /* last look at the port */
+	bool rx_polled; /* no fd tells a sleeping worker of packets */
 	bool rx_full;	/* the last look at the port found as much as it could take */
 	uint64_t drops[SROCE_DROP_MAX];
+	/* Control thread, or the worker while that waits for it. */
+	struct sqp_list all;
+	uint64_t gone[ROCE_C_MAX]; /* counters of QPs that are gone */
 	/* What is being put together for one call of the port. */
+	bool by_src_port; /* ff_port_by_src_port() */
 	uint32_t tx_used, tx_runs;
+	struct ff_path tx_paths[SROCE_TX_MAX];
 	struct ff_port_tx tx[SROCE_TX_MAX];
 	uint8_t tx_bytes[SROCE_TX_BYTES];
 };
 
 /* soft_roce.c */
 struct ff_port *sroce_port(void);
+/* port.c. Control thread: *port stays NULL when there is none to be, or on an error. */
+int sroce_port_open(struct ff_port **port);
+/* Control thread: c has got, or lost, an address. */
+void sroce_guard(const struct ff_container *c, bool here);
+void sroce_guards_close(void);
+/* Owner worker: what e says, as the port wants it. False: no way there, or not known yet. */
+struct ff_overlay_entry;
+bool sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e,
+		struct ff_path *path);
 /* stage.c */
 int sroce_stage_register(void);
 struct sworker *sroce_worker(struct ff_worker *w);
@@ -101,6 +125,8 @@ uint32_t sroce_vni(const struct ff_container *c); /* 0: its tenant has no wire *
 void sroce_activate(struct sqp *s);
 void sroce_deactivate(struct sqp *s); /* also of one that is not: an error may have stopped it */
 void sroce_deadline_set(struct sqp *s);
+/* counters.c: s counts from zero again, or is gone; the sums keep what it had. */
+void sroce_counters_retire(struct sqp *s);
 /* ops.c */
 extern const struct roce_ops sroce_ops;
 /*

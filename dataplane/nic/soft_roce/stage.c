@@ -10,6 +10,8 @@
 #include "sroce_priv.h"
 
 #define RX_LOOK_NS 2000u
+/* A worker that sleeps, and that nothing tells of packets, looks so often. */
+#define RX_POLL_NS 50000u
 
 static int slot = -1;
 
@@ -121,20 +123,26 @@ stage_sleep_prepare(struct ff_worker *w)
 {
 	const struct sworker *sw = sroce_worker(w);
 
-	return sw->rx_full || !TAILQ_EMPTY(&sw->active);
+	return sw->rx_full || !TAILQ_EMPTY(&sw->active) || ff_port_arm(sw->port);
 }
 
 /* What arrived meanwhile may be what woke it. */
 static void
 stage_sleep_done(struct ff_worker *w)
 {
-	sroce_worker(w)->rx_look = true;
+	struct sworker *sw = sroce_worker(w);
+
+	ff_port_disarm(sw->port);
+	sw->rx_look = true;
 }
 
 static uint64_t
 stage_deadline(struct ff_worker *w)
 {
-	return sroce_worker(w)->next_deadline;
+	const struct sworker *sw = sroce_worker(w);
+	uint64_t look = sw->rx_polled ? sw->rx_ns + RX_POLL_NS : UINT64_MAX;
+
+	return look < sw->next_deadline ? look : sw->next_deadline;
 }
 
 static int
@@ -149,8 +157,10 @@ stage_init(struct ff_worker *w)
 	sw->w = w;
 	TAILQ_INIT(&sw->active);
 	TAILQ_INIT(&sw->timed);
+	TAILQ_INIT(&sw->all);
 	sw->next_deadline = UINT64_MAX;
 	sw->port = ff_port_queue_get(sroce_port(), ff_worker_index(w));
+	sw->by_src_port = ff_port_by_src_port(sroce_port());
 	ff_worker_priv_set(w, slot, sw);
 	snprintf(name, sizeof(name), "ff_handover%u", ff_worker_index(w));
 	sw->handovers = rte_mempool_create(name, SROCE_HANDOVERS, SROCE_HANDOVER_SIZE, 0, 0, NULL,
@@ -158,6 +168,7 @@ stage_init(struct ff_worker *w)
 	if (!sw->handovers)
 		return -ENOMEM;
 	fd = ff_port_queue_fd(sw->port);
+	sw->rx_polled = fd == FF_PORT_POLLED;
 	return fd < 0 ? 0 : ff_worker_wake_socket_add(w, fd);
 }
 

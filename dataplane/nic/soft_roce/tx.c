@@ -16,9 +16,14 @@
 #include "../../overlay/overlay.h"
 #include "sroce_priv.h"
 
-#define ECT0	     2u /* ECN-capable (RFC 3168) */
-#define TTL	     64u
-#define ASK_EVERY_NS 1000000000u
+#define ECT0		 2u /* ECN-capable (RFC 3168) */
+#define TTL		 64u
+#define ASK_EVERY_NS	 1000000000u
+/* UD: how long a message waits for its address to be found, how often that is looked at, and when
+ * the next one waits again. */
+#define UD_WAIT_NS	 1000000000u
+#define UD_LOOK_NS	 1000000u
+#define UD_WAIT_AGAIN_NS 10000000000u
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -126,25 +131,35 @@ sroce_ask_again(struct sqp *s, const uint8_t dgid[16])
 		rte_mempool_put(sw->handovers, k);
 }
 
+/* What the container has given up may be another's by now. */
 static bool
+source_owned(struct sqp *s, const uint8_t sgid[16])
+{
+	const struct ff_container *c = s->l->qp->container;
+	uint32_t gen = atomic_load_explicit(&c->gid_gen, memory_order_acquire);
+
+	if (s->own && s->own_gen == gen && !memcmp(s->own_gid, sgid, 16))
+		return true;
+	s->own = ff_container_has_gid(c, sgid);
+	s->own_gen = gen;
+	memcpy(s->own_gid, sgid, 16);
+	return s->own;
+}
+
+/* 0; -EAGAIN: the resolver is still looking; -EHOSTUNREACH. */
+static int
 path_find(struct sqp *s, const uint8_t dgid[16], struct ff_path *path)
 {
 	const struct ff_container *c = s->l->qp->container;
 	struct ff_overlay_entry e;
 
 	ff_overlay_lookup(c->tenant->index, dgid, &e);
-	if (e.state != FF_OVERLAY_REMOTE) {
+	if (e.state != FF_OVERLAY_REMOTE || !sroce_path(c, &e, path)) {
 		sroce_ask_again(s, dgid);
-		return false;
+		return e.state == FF_OVERLAY_UNKNOWN ? -EAGAIN : -EHOSTUNREACH;
 	}
-	*path = (struct ff_path){.vni = sroce_vni(c),
-				 .mtu = e.mtu ? e.mtu : UINT16_MAX,
-				 .encap = FF_ENCAP_VXLAN,
-				 .src_mac = {2}};
-	memcpy(path->host, e.host, sizeof(path->host));
-	memcpy(path->dst_mac, e.mac, sizeof(path->dst_mac));
 	memcpy(path->src_mac + 2, s->l->sgid + 12, 4);
-	return path->vni != 0;
+	return 0;
 }
 
 void
@@ -156,37 +171,92 @@ sroce_tx_flush(struct sworker *sw)
 	sw->tx_used = 0;
 }
 
-/* The packet of len bytes at the end of what is there: joins the last run, or begins one. */
+static bool
+path_same(const struct ff_path *a, const struct ff_path *b)
+{
+	return !memcmp(a->host, b->host, sizeof(a->host)) && a->vni == b->vni && a->mtu == b->mtu &&
+	       a->encap == b->encap && !memcmp(a->dst_mac, b->dst_mac, sizeof(a->dst_mac)) &&
+	       !memcmp(a->src_mac, b->src_mac, sizeof(a->src_mac)) &&
+	       !memcmp(a->next_mac, b->next_mac, sizeof(a->next_mac));
+}
+
+/*
+ * The packet of len bytes at the end of what is there, behind its headroom: joins the last run,
+ * another QP's as well, or begins one.
+ */
 static void
 run_add(struct sworker *sw, const struct ff_path *path, const struct label *b, uint32_t len)
 {
 	struct ff_port_tx *t = sw->tx_runs ? &sw->tx[sw->tx_runs - 1] : NULL;
+	uint8_t tos = (b->traffic_class & ~3u) | ECT0;
 
-	if (t && t->path == path && len <= t->seg_len && t->len % t->seg_len == 0) {
-		t->len += len;
+	if (t && len <= t->seg_len && t->len % ff_port_tx_stride(t) == 0 && t->tos == tos &&
+	    (t->src_port == b->sport || !sw->by_src_port) && path_same(t->path, path)) {
+		t->len += FF_PORT_HEADROOM + len;
 	} else {
-		sw->tx[sw->tx_runs++] = (struct ff_port_tx){
-			.path = path,
+		sw->tx_paths[sw->tx_runs] = *path;
+		sw->tx[sw->tx_runs] = (struct ff_port_tx){
+			.path = &sw->tx_paths[sw->tx_runs],
 			.bytes = sw->tx_bytes + sw->tx_used,
-			.len = len,
+			.len = FF_PORT_HEADROOM + len,
 			.seg_len = (uint16_t)len,
 			.src_port = b->sport,
-			.tos = (b->traffic_class & ~3u) | ECT0,
+			.tos = tos,
 		};
+		sw->tx_runs++;
 	}
-	sw->tx_used += len;
+	sw->tx_used += FF_PORT_HEADROOM + len;
 }
 
-static void
+/* Where the next packet goes. */
+static uint8_t *
 room(struct sworker *sw)
 {
-	if (sw->tx_runs == SROCE_TX_MAX || SROCE_TX_BYTES - sw->tx_used < SROCE_PACKET_MAX)
+	if (sw->tx_runs == SROCE_TX_MAX ||
+	    SROCE_TX_BYTES - sw->tx_used < FF_PORT_HEADROOM + SROCE_PACKET_MAX)
 		sroce_tx_flush(sw);
+	return sw->tx_bytes + sw->tx_used + FF_PORT_HEADROOM;
 }
 
-/* One message; false: not now. */
+/*
+ * Is the resolver given more time for dgid? A host's kernel resolves an address when an AH is made
+ * for it, and so loses no first message.
+ */
 static bool
-ud_one(struct sqp *s, struct lop *op)
+ud_wait(struct sqp *s, const uint8_t dgid[16])
+{
+	uint64_t now = s->sw->now, waited = now - s->ud_wait_ns;
+
+	if (memcmp(s->ud_wait_gid, dgid, 16) || waited > UD_WAIT_AGAIN_NS) {
+		memcpy(s->ud_wait_gid, dgid, 16);
+		s->ud_wait_ns = now;
+	} else if (waited > UD_WAIT_NS) {
+		return false;
+	}
+	if (!s->again_ns || s->again_ns > now + UD_LOOK_NS)
+		s->again_ns = now + UD_LOOK_NS;
+	return true;
+}
+
+/* Sets s->path: looked up once in a pass for messages to one peer. As path_find(). */
+static int
+ud_path(struct sqp *s, const uint8_t dgid[16])
+{
+	int rc;
+
+	if (s->ud_path_ns == s->sw->now && !memcmp(s->ud_path_gid, dgid, 16))
+		return 0;
+	s->ud_path_ns = 0;
+	rc = path_find(s, dgid, &s->path);
+	if (rc)
+		return rc == -EAGAIN && ud_wait(s, dgid) ? rc : -EHOSTUNREACH;
+	s->ud_path_ns = s->sw->now;
+	memcpy(s->ud_path_gid, dgid, 16);
+	return 0;
+}
+
+static int
+ud_build(struct sqp *s, struct lop *op)
 {
 	struct sworker *sw = s->sw;
 	const struct label b = {.sgid = op->sgid,
@@ -194,20 +264,31 @@ ud_one(struct sqp *s, struct lop *op)
 				.traffic_class = op->traffic_class,
 				.hop_limit = op->hop_limit,
 				.sport = s->sport};
-	unsigned head = ip_len(b.dgid) + SROCE_UDP;
+	uint8_t *at = room(sw);
 	size_t len;
 	int rc;
 
-	room(sw);
-	rc = roce_ud_tx(&s->q, &op->rwr, sw->tx_bytes + sw->tx_used + head, &len);
+	rc = source_owned(s, b.sgid) ? ud_path(s, b.dgid) : -EADDRNOTAVAIL;
+	if (rc == -EADDRNOTAVAIL)
+		sw->drops[SROCE_DROP_SOURCE]++;
+	else if (rc == -EHOSTUNREACH)
+		sw->drops[SROCE_DROP_PATH]++;
+	if (rc)
+		return rc == -EAGAIN ? rc : 0;
+	rc = roce_ud_tx(&s->q, &op->rwr, at + ip_len(b.dgid) + SROCE_UDP, &len);
+	if (!rc)
+		run_add(sw, &s->path, &b, wrap(at, &b, len));
+	return rc;
+}
+
+/* One message; false: not now. */
+static bool
+ud_one(struct sqp *s, struct lop *op)
+{
+	int rc = ud_build(s, op);
+
 	if (rc == -EAGAIN)
 		return false;
-	if (!rc && path_find(s, b.dgid, &s->path)) {
-		run_add(sw, &s->path, &b, wrap(sw->tx_bytes + sw->tx_used, &b, len));
-		sroce_tx_flush(sw); /* the next message may take another path */
-	} else if (!rc) {
-		sw->drops[SROCE_DROP_PATH]++;
-	}
 	TAILQ_REMOVE(&s->ud, op, link);
 	sroce_ops.wr_done(s, &op->rwr, rc ? ROCE_LOC_PROT_ERR : ROCE_OK);
 	return true;
@@ -243,21 +324,20 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 		sroce_deadline_set(s);
 		return n;
 	}
-	reachable = path_find(s, b.dgid, &s->path);
+	reachable = source_owned(s, b.sgid) && !path_find(s, b.dgid, &s->path);
 	for (n = 0; n < SROCE_TX_TURN; n++) {
-		size_t len;
+		uint8_t *at = room(sw);
+		size_t len = roce_tx(&s->q, sw->now, at + head);
 
-		room(sw);
-		len = roce_tx(&s->q, sw->now, sw->tx_bytes + sw->tx_used + head);
 		if (!len) {
 			sroce_deactivate(s);
 			break;
 		}
 		/* As on a wire that leads nowhere. */
 		if (!reachable)
-			sw->drops[SROCE_DROP_PATH]++;
+			sw->drops[s->own ? SROCE_DROP_PATH : SROCE_DROP_SOURCE]++;
 		else
-			run_add(sw, &s->path, &b, wrap(sw->tx_bytes + sw->tx_used, &b, len));
+			run_add(sw, &s->path, &b, wrap(at, &b, len));
 	}
 	sroce_deadline_set(s);
 	return n;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "harness.h"
+#include "nic/nic.h"
 
 static struct addr
 parsed(const char *text)
@@ -179,13 +180,63 @@ test_conflict(void)
 	CU_ASSERT_EQUAL(harness_del("c2"), 0);
 }
 
+/* What the resolver has been told, by the last byte of the address. */
+static int told[256]; /* 1: here, -1: no more, 0: nothing */
+
+static void
+note(const struct ff_container *c, const uint8_t gid[16], bool here)
+{
+	told[gid[15]] = here ? 1 : -1;
+	/* Who has it no more, has it no more when that is said. */
+	CU_ASSERT_EQUAL(ff_container_has_gid(c, gid) && !c->removing, here);
+}
+
+static bool
+heard(int one, int two, int three)
+{
+	bool same = told[1] == one && told[2] == two && told[3] == three;
+
+	if (!same)
+		printf("\ntold %d %d %d\n", told[1], told[2], told[3]);
+	memset(told, 0, sizeof(told));
+	return same;
+}
+
+/* The resolver hears of what comes, goes, and moves from one container to another. */
+static void
+test_told(void)
+{
+	const struct ff_nic_ops *real = ff_nic;
+	struct ff_nic_ops fake = *real;
+	struct apply_call call;
+
+	fake.address = note;
+	ff_nic = &fake;
+	CU_ASSERT_EQUAL(harness_add("c1", "10.9.0.1"), 0);
+	CU_ASSERT_TRUE(heard(1, 0, 0));
+	CU_ASSERT_EQUAL(harness_add("c2", NULL), 0);
+	CU_ASSERT_TRUE(heard(0, 0, 0));
+	call = (struct apply_call){harness_container("c2"), LIST("10.9.0.1", "10.9.0.2")};
+	harness_control(apply_on_control, &call);
+	CU_ASSERT_TRUE(heard(0, 1, 0));
+	call.l = LIST("10.9.0.1", "10.9.0.3");
+	harness_control(apply_on_control, &call);
+	CU_ASSERT_TRUE(heard(0, -1, 1));
+	/* c2 gets what c1 leaves: it stays here. */
+	CU_ASSERT_EQUAL(harness_del("c1"), 0);
+	CU_ASSERT_TRUE(heard(1, 0, 0));
+	CU_ASSERT_EQUAL(harness_del("c2"), 0);
+	CU_ASSERT_TRUE(heard(-1, 0, -1));
+	ff_nic = real;
+}
+
 int
 main(void)
 {
 	static const struct harness_test tests[] = {
 		{"text", test_parse},	      {"preference", test_order},
 		{"stable slots", test_slots}, {"more addresses than slots", test_slots_full},
-		{"conflict", test_conflict},
+		{"conflict", test_conflict},  {"the resolver is told", test_told},
 	};
 
 	return harness_main("address", tests, sizeof(tests) / sizeof(tests[0]));

@@ -110,6 +110,41 @@ tenants(void)
 	harness_control(test_tenants, NULL);
 }
 
+/* SIGHUP with other VNIs: they are taken over, and swapped without two who have the same. */
+static void
+test_vnis(void *arg)
+{
+	struct ff_tenant_conf conf[] = {{.name = "a", .vni = 7}, {.name = "b", .vni = 8}};
+	struct ff_config old = ff_config;
+	struct ff_tenant *a, *b, *c;
+	uint32_t index;
+
+	ff_config.tenants = conf;
+	ff_config.num_tenants = 2;
+	a = ff_tenant_get("a");
+	b = ff_tenant_get("b");
+	c = ff_tenant_get("c");
+	CU_ASSERT(a->vni == 7 && b->vni == 8 && c->vni == 0);
+	conf[0].vni = 8;
+	conf[1].vni = 7;
+	CU_ASSERT_EQUAL(a->vni, 7);
+	ff_tenants_update();
+	CU_ASSERT(a->vni == 8 && b->vni == 7 && c->vni == 0);
+	CU_ASSERT_PTR_EQUAL(ff_tenant_by_index(b->index), b);
+	index = c->index;
+	ff_tenant_put(c);
+	CU_ASSERT_PTR_NULL(ff_tenant_by_index(index));
+	ff_tenant_put(b);
+	ff_tenant_put(a);
+	ff_config = old;
+}
+
+static void
+vnis(void)
+{
+	harness_control(test_vnis, NULL);
+}
+
 static void
 names(void)
 {
@@ -126,6 +161,7 @@ main(void)
 		{"quota arithmetic", quota},
 		{"limits", limits},
 		{"tenants", tenants},
+		{"VNIs", vnis},
 		{"names", names},
 	};
 

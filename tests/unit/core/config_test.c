@@ -154,10 +154,43 @@ test_types_and_ranges(void)
 	expect_fault("{\"wire\": {\"udp_port\": 65536}}", "wire.udp_port", "65536");
 	expect_fault("{\"wire\": {\"vni\": 0}}", "wire.vni", "0");
 	expect_fault("{\"wire\": {\"address\": \"here\"}}", "wire.address", "here");
+	expect_fault("{\"wire\": {\"port\": \"tcp\"}}", "wire.port", "must be one of");
+	expect_fault("{\"wire\": {\"device\": \"net_tap0\"}}", "wire.device", "unless wire.port");
+	expect_fault("{\"wire\": {\"encap\": \"none\"}}", "wire.encap", "unless wire.port");
+	expect_fault("{\"wire\": {\"port\": \"ethdev\", \"udp_port\": 1}}", "wire.device",
+		     "is missing");
+	expect_fault("{\"wire\": {\"port\": \"ethdev\", \"device\": \"x\"}}", "wire.udp_port",
+		     "is missing");
+	expect_fault("{\"wire\": {\"port\": \"ethdev\", \"device\": \"x\", \"encap\": \"gre\", "
+		     "\"udp_port\": 1}}",
+		     "wire.encap", "must be one of");
+	expect_fault("{\"wire\": {\"port\": \"ethdev\", \"device\": \"x\", \"encap\": \"none\","
+		     "\"next_hop\": \"02:00:00:00:00:1\"}}",
+		     "wire.next_hop", "no MAC");
 	expect_fault("{\"tenants\": [{\"name\": \"a\", \"vni\": 16777216}]}", "tenants[0].vni",
 		     "16777216");
 	expect_fault("{\"tenants\": [{\"name\": \"a\", \"weight\": 1001}]}", "tenants[0].weight",
 		     "1 to 1000");
+}
+
+static void
+test_wire(void)
+{
+	static const uint8_t mac[6] = {0x02, 0xab, 0, 0, 0, 0x1f};
+	struct ff_config c;
+
+	CU_ASSERT_EQUAL_FATAL(parse("{\"wire\": {\"udp_port\": 47910}}", &c), 0);
+	CU_ASSERT(c.wire.port == FF_WIRE_UDP && c.wire.encap == FF_WIRE_VXLAN && !c.wire.device[0]);
+	ff_config_free(&c);
+	CU_ASSERT_EQUAL_FATAL(parse("{\"wire\": {\"port\": \"ethdev\", \"encap\": \"none\", "
+				    "\"device\": \"net_af_packet0,iface=eth0\", "
+				    "\"next_hop\": \"02:aB:00:00:00:1f\"}}",
+				    &c),
+			      0);
+	CU_ASSERT(c.wire.port == FF_WIRE_ETHDEV && c.wire.encap == FF_WIRE_NONE);
+	CU_ASSERT_STRING_EQUAL(c.wire.device, "net_af_packet0,iface=eth0");
+	CU_ASSERT_EQUAL(memcmp(c.wire.next_hop, mac, 6), 0);
+	ff_config_free(&c);
 }
 
 static void
@@ -216,6 +249,36 @@ test_contradictions(void)
 			      &c),
 			0);
 	CU_ASSERT_EQUAL(c.num_workers, 3);
+	ff_config_free(&c);
+}
+
+static void
+test_vnis(void)
+{
+	struct ff_config c;
+
+	expect_fault("{\"tenants\": [{\"name\": \"a\", \"vni\": 7}, {\"name\": \"b\"},"
+		     "{\"name\": \"c\", \"vni\": 7}]}",
+		     "tenants[2].vni", "7 is also the VNI of tenant \"a\"");
+	expect_fault("{\"tenants\": [{\"name\": \"a\", \"vni\": 4096}]}", "tenants[0].vni",
+		     "4096 is also the VNI of tenant \"default\"");
+	expect_fault("{\"wire\": {\"vni\": 9}, \"tenants\": [{\"name\": \"a\", \"vni\": 9}]}",
+		     "tenants[0].vni", "9 is also the VNI of tenant \"default\"");
+	expect_fault("{\"tenants\": [{\"name\": \"a\", \"vni\": 9},"
+		     "{\"name\": \"default\", \"vni\": 9}]}",
+		     "tenants[1].vni", "tenant \"a\"");
+	/* Where "default" has one of its own, wire.vni is nobody's. */
+	CU_ASSERT_EQUAL_FATAL(parse("{\"tenants\": [{\"name\": \"a\", \"vni\": 4096},"
+				    "{\"name\": \"b\"}, {\"name\": \"default\", \"vni\": 9}]}",
+				    &c),
+			      0);
+	CU_ASSERT_EQUAL(ff_config_vni(&c, "a"), 4096);
+	CU_ASSERT_EQUAL(ff_config_vni(&c, "b"), 0);
+	CU_ASSERT_EQUAL(ff_config_vni(&c, "not there"), 0);
+	CU_ASSERT_EQUAL(ff_config_vni(&c, "default"), 9);
+	ff_config_free(&c);
+	CU_ASSERT_EQUAL_FATAL(parse("{\"wire\": {\"vni\": 77}}", &c), 0);
+	CU_ASSERT_EQUAL(ff_config_vni(&c, "default"), 77);
 	ff_config_free(&c);
 }
 
@@ -322,8 +385,10 @@ main(void)
 	CU_add_test(s, "an empty file gives the defaults", test_empty_is_default);
 	CU_add_test(s, "all values", test_all_values);
 	CU_add_test(s, "types and ranges", test_types_and_ranges);
+	CU_add_test(s, "wire", test_wire);
 	CU_add_test(s, "containers", test_containers);
 	CU_add_test(s, "contradictions", test_contradictions);
+	CU_add_test(s, "VNIs", test_vnis);
 	CU_add_test(s, "syntax", test_syntax);
 	CU_add_test(s, "all faults at once", test_all_faults_at_once);
 	CU_add_test(s, "files", test_file);

@@ -89,8 +89,10 @@ net_packets(uint8_t *out, unsigned version, unsigned num, uint16_t seg_len, uint
 	for (unsigned i = 0; i < num; i++) {
 		unsigned len = i + 1 < num ? seg_len : last;
 		unsigned claim = version == 4 ? len : len - 40;
-		uint8_t *field = at + (version == 4 ? 2 : 4);
+		uint8_t *field;
 
+		at += FF_PORT_HEADROOM;
+		field = at + (version == 4 ? 2 : 4);
 		for (unsigned k = 0; k < len; k++) {
 			random = random * 1664525u + 1013904223u;
 			at[k] = (uint8_t)(random >> 24);
@@ -125,6 +127,23 @@ sink_add(struct net_sink *s, const struct ff_port_rx *rx)
 	s->tos = rx->outer_tos;
 	s->vni = rx->vni;
 	memcpy(s->host, rx->host, 16);
+}
+
+bool
+net_same(const struct net_sink *s, unsigned first, unsigned num, const uint8_t *out)
+{
+	const uint8_t *got = s->bytes;
+
+	for (unsigned i = 0; i < first; i++)
+		got += s->lens[i];
+	for (unsigned i = first; i < first + num; i++) {
+		out += FF_PORT_HEADROOM;
+		if (i >= s->num || memcmp(got, out, s->lens[i]))
+			return false;
+		got += s->lens[i];
+		out += s->lens[i];
+	}
+	return true;
 }
 
 static unsigned

@@ -25,7 +25,10 @@ struct ff_port *net_open_ok(const char *address, unsigned queues);
 struct ff_path net_path(const char *host);
 uint64_t net_counter(const struct ff_port_queue *q, enum ff_port_counter c);
 
-/* Writes num inner packets of seg_len bytes, the last of last bytes; returns the sum. */
+/*
+ * Writes num inner packets of seg_len bytes, the last of last bytes, each behind a headroom that
+ * stays as it is; returns the sum of all.
+ */
 uint32_t net_packets(uint8_t *out, unsigned version, unsigned num, uint16_t seg_len, uint16_t last);
 
 /* Inner packets that came in, one behind the other. */
@@ -40,6 +43,8 @@ struct net_sink {
 struct net_sink *net_sink_get(void); /* the only one, emptied */
 /* Waits until num packets have come, or for a very long time; at most burst in one call. */
 void net_receive(struct ff_port_queue *q, struct net_sink *s, unsigned num, unsigned burst);
+/* Are the num packets from first on those that net_packets() wrote? */
+bool net_same(const struct net_sink *s, unsigned first, unsigned num, const uint8_t *out);
 /* Takes what is there now. */
 void net_drain(struct ff_port_queue *q, struct net_sink *s);
 

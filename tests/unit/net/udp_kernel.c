@@ -12,6 +12,7 @@
 
 #define PINGS	 30u
 #define PING_LEN 1000u
+#define STRIDE	 (FF_PORT_HEADROOM + PING_LEN)
 
 /* A process that holds a new network namespace; -1: no. */
 static pid_t
@@ -78,7 +79,7 @@ pings_make(uint8_t *out)
 	uint32_t len = net_packets(out, 4, PINGS, PING_LEN, PING_LEN);
 
 	for (unsigned i = 0; i < PINGS; i++) {
-		uint8_t *ip = out + i * PING_LEN, *icmp = ip + 20;
+		uint8_t *ip = out + i * STRIDE + FF_PORT_HEADROOM, *icmp = ip + 20;
 
 		memset(ip + 4, 0, 8);
 		ip[1] = 0;
@@ -98,7 +99,7 @@ pings_make(uint8_t *out)
 static void
 pings(struct ff_port_queue *q)
 {
-	static uint8_t sent[PINGS * PING_LEN];
+	static uint8_t sent[PINGS * STRIDE];
 	struct ff_path path = net_path("10.8.0.2");
 	struct ff_port_tx tx = {.path = &path, .bytes = sent, .seg_len = PING_LEN};
 	struct net_sink *s = net_sink_get();
@@ -109,7 +110,8 @@ pings(struct ff_port_queue *q)
 	CU_ASSERT_EQUAL(net_counter(q, FF_PC_TX_CALLS), 1);
 	net_receive(q, s, PINGS, FF_PORT_BURST);
 	for (unsigned i = 0; i < s->num && s->lens[i] == PING_LEN; i++) {
-		const uint8_t *want = sent + i * PING_LEN + 24, *ip = s->bytes + i * PING_LEN;
+		const uint8_t *want = sent + i * STRIDE + FF_PORT_HEADROOM + 24,
+			      *ip = s->bytes + i * PING_LEN;
 
 		same += ip[9] == 1 && ip[20] == 0 && !memcmp(ip + 24, want, PING_LEN - 24);
 	}

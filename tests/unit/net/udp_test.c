@@ -23,9 +23,10 @@ round_trip(struct ff_port_queue *a, struct ff_port_queue *b, const struct ff_pat
 	uint64_t before_tx[FF_PC_MAX], before_rx[FF_PC_MAX], tx_now[FF_PC_MAX], rx_now[FF_PC_MAX];
 	struct net_sink *s = net_sink_get();
 	struct ff_port_tx tx = {.path = path, .bytes = sent, .seg_len = seg_len};
-	unsigned bad_lens = 0;
+	unsigned bad_lens = 0, bytes;
 
 	tx.len = net_packets(sent, version, num, seg_len, last);
+	bytes = tx.len - num * FF_PORT_HEADROOM;
 	ff_port_counters(a, before_tx);
 	ff_port_counters(b, before_rx);
 	CU_ASSERT_EQUAL(ff_port_tx(a, &tx, 1), 1);
@@ -33,20 +34,20 @@ round_trip(struct ff_port_queue *a, struct ff_port_queue *b, const struct ff_pat
 	ff_port_counters(a, tx_now);
 	ff_port_counters(b, rx_now);
 	CU_ASSERT_EQUAL(s->num, num);
-	CU_ASSERT_EQUAL(s->len, tx.len);
-	CU_ASSERT_EQUAL(memcmp(s->bytes, sent, tx.len), 0);
+	CU_ASSERT_EQUAL(s->len, bytes);
+	CU_ASSERT(net_same(s, 0, num, sent));
 	for (unsigned i = 0; i < num; i++)
 		bad_lens += s->lens[i] != (i + 1 < num ? seg_len : last);
 	CU_ASSERT_EQUAL(bad_lens, 0);
 	CU_ASSERT_EQUAL(s->vni, VNI);
 	CU_ASSERT_EQUAL(tx_now[FF_PC_TX_PACKETS] - before_tx[FF_PC_TX_PACKETS], num);
-	CU_ASSERT_EQUAL(tx_now[FF_PC_TX_BYTES] - before_tx[FF_PC_TX_BYTES], tx.len);
+	CU_ASSERT_EQUAL(tx_now[FF_PC_TX_BYTES] - before_tx[FF_PC_TX_BYTES], bytes);
 	CU_ASSERT_EQUAL(rx_now[FF_PC_RX_PACKETS] - before_rx[FF_PC_RX_PACKETS], num);
-	CU_ASSERT_EQUAL(rx_now[FF_PC_RX_BYTES] - before_rx[FF_PC_RX_BYTES], tx.len);
+	CU_ASSERT_EQUAL(rx_now[FF_PC_RX_BYTES] - before_rx[FF_PC_RX_BYTES], bytes);
 	CU_ASSERT(rx_now[FF_PC_RX_CALLS] > before_rx[FF_PC_RX_CALLS]);
 	/* One sendmmsg() carries 64 messages. */
 	CU_ASSERT_EQUAL(tx_now[FF_PC_TX_CALLS] - before_tx[FF_PC_TX_CALLS],
-			num * 2 <= 1024 && tx.len < 64u * 32768 ? 1 : 2);
+			tx.len < 64u * 32768 ? 1 : 2);
 	CU_ASSERT(!tx_now[FF_PC_TX_DROPPED] && !rx_now[FF_PC_RX_BAD] && !rx_now[FF_PC_RX_DROPPED]);
 }
 
@@ -134,7 +135,8 @@ test_burst(void)
 	}
 	CU_ASSERT_EQUAL(ff_port_tx(q, tx, 200), 200);
 	net_receive(q, s, num, 7);
-	CU_ASSERT(s->num == num && s->len == len && !memcmp(s->bytes, sent, len));
+	CU_ASSERT(s->num == num && s->len == len - num * FF_PORT_HEADROOM &&
+		  net_same(s, 0, num, sent));
 	CU_ASSERT(net_counter(q, FF_PC_TX_CALLS) <= 4);
 	CU_ASSERT_EQUAL(ff_port_tx(q, tx, 0), 0);
 	ff_port_close(p);
@@ -158,10 +160,10 @@ test_valid_until_next(void)
 
 		for (unsigned i = 0; i < got; i++, total++)
 			CU_ASSERT(total < 300 && rx[i].len == 200 &&
-				  !memcmp(rx[i].bytes, sent + total * 200, 200));
+				  !memcmp(rx[i].bytes, sent + total * 222 + FF_PORT_HEADROOM, 200));
 		/* Packets on the way meanwhile. */
 		if (total == 50)
-			CU_ASSERT(!memcmp(rx[0].bytes, sent, 200));
+			CU_ASSERT(!memcmp(rx[0].bytes, sent + FF_PORT_HEADROOM, 200));
 	}
 	CU_ASSERT_EQUAL(ff_port_rx(q, rx, FF_PORT_BURST), 0);
 	ff_port_close(p);

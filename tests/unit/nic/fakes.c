@@ -276,9 +276,26 @@ sroce_fini(void)
 {
 }
 
-void
+int
 sroce_ask(struct ff_container *c, const uint8_t gid[16])
 {
+	return 0;
+}
+
+void
+sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here)
+{
+}
+
+void
+sroce_transport_counters(unsigned worker, struct ff_nic_counters *out)
+{
+}
+
+bool
+sroce_qp_peer(const struct ff_qp *qp, struct ff_nic_peer *out)
+{
+	return false;
 }
 
 void

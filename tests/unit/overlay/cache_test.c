@@ -139,9 +139,57 @@ test_answers(void)
 	ff_overlay_answer(1, gid_of(1), NULL);
 	CU_ASSERT_EQUAL(look(1, 1).generation, 0);
 	CU_ASSERT_EQUAL(look(2, 1).state, FF_OVERLAY_NONE);
-	CU_ASSERT_EQUAL(ask(FF_OVERLAY_TENANTS_MAX, 1), -EINVAL);
-	answer(FF_OVERLAY_TENANTS_MAX, 1, FF_OVERLAY_REMOTE, 7);
-	CU_ASSERT_EQUAL(look(FF_OVERLAY_TENANTS_MAX, 1).generation, 0);
+	CU_ASSERT_EQUAL(ask(FF_OVERLAY_UNDERLAY + 1, 1), -EINVAL);
+	answer(FF_OVERLAY_UNDERLAY + 1, 1, FF_OVERLAY_REMOTE, 7);
+	CU_ASSERT_EQUAL(look(FF_OVERLAY_UNDERLAY + 1, 1).generation, 0);
+	down();
+}
+
+struct seen {
+	unsigned states[4], num;
+	uint64_t oldest_ms;
+};
+
+static void
+see(uint32_t tenant, const uint8_t gid[16], const struct ff_overlay_entry *e, uint64_t age_ms,
+    void *arg)
+{
+	struct seen *s = arg;
+	struct ff_overlay_entry looked;
+
+	ff_overlay_lookup(tenant, gid, &looked);
+	CU_ASSERT_EQUAL(looked.generation, e->generation);
+	s->states[e->state]++;
+	s->num++;
+	if (age_ms > s->oldest_ms)
+		s->oldest_ms = age_ms;
+}
+
+static void
+test_foreach(void)
+{
+	struct seen s = {0};
+	uint64_t began = ff_now_ns();
+
+	up();
+	ff_overlay_foreach(see, &s);
+	CU_ASSERT_EQUAL(s.num, 0);
+	answer(1, 1, FF_OVERLAY_LOCAL, 0);
+	answer(1, 2, FF_OVERLAY_REMOTE, 7);
+	answer(2, 2, FF_OVERLAY_REMOTE, 8);
+	answer(2, 3, FF_OVERLAY_NONE, 0);
+	CU_ASSERT_EQUAL(ask(4095, 4), 0);
+	ff_overlay_foreach(see, &s);
+	CU_ASSERT_EQUAL(s.num, 5);
+	CU_ASSERT_EQUAL(s.states[FF_OVERLAY_LOCAL], 1);
+	CU_ASSERT_EQUAL(s.states[FF_OVERLAY_REMOTE], 2);
+	CU_ASSERT_EQUAL(s.states[FF_OVERLAY_NONE], 1);
+	CU_ASSERT_EQUAL(s.states[FF_OVERLAY_UNKNOWN], 1);
+	CU_ASSERT(s.oldest_ms <= (ff_now_ns() - began) / 1000000);
+	ff_overlay_answer(1, gid_of(2), NULL);
+	memset(&s, 0, sizeof(s));
+	ff_overlay_foreach(see, &s);
+	CU_ASSERT_EQUAL(s.num, 4);
 	down();
 }
 
@@ -369,6 +417,7 @@ main(void)
 		return EXIT_FAILURE;
 	s = CU_add_suite("cache", fixture_setup, fixture_cleanup);
 	CU_add_test(s, "answers", test_answers);
+	CU_add_test(s, "a visit to all", test_foreach);
 	CU_add_test(s, "providers", test_providers);
 	CU_add_test(s, "local addresses", test_local);
 	CU_add_test(s, "a tenant's bound", test_tenant_bound);

@@ -285,6 +285,26 @@ namespaces_held(void)
 	return n;
 }
 
+/* Hosts themselves: the next hop's MAC, followed live. */
+static void
+test_underlay(void)
+{
+	static const struct netns nobody = {.fd = RESOLVER_UNDERLAY};
+
+	ask(nobody, "192.168.1.2");
+	CU_ASSERT(says(nobody, "192.168.1.2",
+		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500", false));
+	RUN(self, "ip route add 198.51.100.0/24 via 192.168.1.3");
+	ask(nobody, "198.51.100.7");
+	CU_ASSERT(says(nobody, "198.51.100.7",
+		       "plain ::ffff:192.168.1.3 vni 0 mac 02:00:c0:a8:01:03 mtu 1500", false));
+	RUN(self, "ip route replace 198.51.100.0/24 via 192.168.1.2 mtu 1400");
+	CU_ASSERT(says(nobody, "198.51.100.7",
+		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1400", false));
+	RUN(self, "ip route replace blackhole 198.51.100.0/24");
+	CU_ASSERT(says(nobody, "198.51.100.7", "none", false));
+}
+
 /* What is forgotten holds no namespace. And one that is none is refused. */
 static void
 test_forget(void)
@@ -349,6 +369,7 @@ tests_run(void)
 	CU_add_test(s, "lost notifications", test_overflow);
 	CU_add_test(s, "Flannel", test_flannel);
 	CU_add_test(s, "host-gw", test_host_gw);
+	CU_add_test(s, "the underlay", test_underlay);
 	CU_add_test(s, "forgotten", test_forget);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

@@ -80,6 +80,9 @@ question(struct netns from, const char *address)
 {
 	struct question q = {.scope = {TENANT, "t", from.fd}};
 
+	if (from.fd == RESOLVER_UNDERLAY)
+		q.scope = (struct ff_overlay_scope){FF_OVERLAY_UNDERLAY, NULL, -1};
+
 	if (inet_pton(AF_INET, address, q.gid + 12) == 1)
 		q.gid[10] = q.gid[11] = 0xff;
 	else
@@ -93,7 +96,7 @@ ask_call(void *arg)
 	struct question *q = arg;
 
 	q->rc = ff_overlay_ask(&q->scope, q->gid);
-	ff_overlay_lookup(TENANT, q->gid, &q->e);
+	ff_overlay_lookup(q->scope.tenant, q->gid, &q->e);
 }
 
 static void
@@ -101,7 +104,7 @@ look_call(void *arg)
 {
 	struct question *q = arg;
 
-	ff_overlay_lookup(TENANT, q->gid, &q->e);
+	ff_overlay_lookup(q->scope.tenant, q->gid, &q->e);
 }
 
 void

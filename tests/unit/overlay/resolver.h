@@ -17,6 +17,8 @@ struct question {
 	struct ff_overlay_entry e; /* what the cache says when it has just been put */
 	int rc;
 };
+/* from.fd -1: from this process's namespace; or: of the underlay itself. */
+#define RESOLVER_UNDERLAY -2
 struct question question(struct netns from, const char *address);
 void question_ask(struct question *q);
 /* Both of them, for a question that must be taken. */

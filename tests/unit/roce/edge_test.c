@@ -81,18 +81,16 @@ test_window_shrinks(void)
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	p.end[0].conf.timeout_ns = 0;
 	pair_start(&p);
-	p.end[0].qp.cwnd = 8;
 	w = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 100 * MTU, 0);
 	roce_post(&p.end[0].qp, &w->wr);
 	p.end[0].posted++;
 	for (unsigned i = 0; i < 6; i++)
 		CU_ASSERT(sends(&p, 0, &k) && !k.ack_req);
-	give(&p, 0, &(struct roce_pkt){.opcode = ROCE_CNP});
-	CU_ASSERT_EQUAL(p.end[0].qp.cwnd, 4);
+	p.end[0].qp.cwnd = 4;
 	CU_ASSERT(sends(&p, 0, &k) && k.ack_req && k.psn == 0xfffff5);
 	CU_ASSERT_FALSE(sends(&p, 0, &k));
 	pair_run(&p, 100000);
-	give(&p, 1, &k); /* all seven are lost but the last */
+	give(&p, 1, &k); /* all six are lost but the last */
 	pair_run(&p, SECOND);
 	CU_ASSERT_EQUAL(w->status, ROCE_OK);
 	CU_ASSERT_EQUAL(memcmp(p.end[1].memory, data, 100 * MTU), 0);
@@ -154,7 +152,7 @@ test_longest_read(void)
 				.len = MTU,
 				.syndrome = ROCE_SYN_ACK | 31});
 	CU_ASSERT_EQUAL(w->wr.got, MTU);
-	CU_ASSERT_EQUAL(p.end[0].qp.counters[ROCE_C_TX_PACKETS], 1);
+	CU_ASSERT(w->wr.numbered && !p.end[0].wrs[1].wr.numbered);
 	CU_ASSERT_NOT_EQUAL(roce_deadline(&p.end[0].qp), UINT64_MAX);
 	pair_fini(&p);
 }
@@ -365,7 +363,7 @@ test_endless_send(void)
 	struct pair p;
 
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
-	r = pair_recv(&p.end[1], got, UINT32_MAX);
+	r = pair_recv(&p.end[1], got, UINT32_MAX - 1);
 	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_SEND_FIRST, .psn = 0xfffff0, .len = MTU});
 	p.end[1].qp.msg_off = ROCE_MSG_MAX - MTU + 1;
 	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_SEND_MIDDLE, .psn = 0xfffff1, .len = MTU});

@@ -30,7 +30,7 @@ pair_random(struct pair *p)
 static bool
 busy(struct pair_end *e)
 {
-	return e->busy && pair_random(e->pair) % 8 == 0;
+	return e->absent || (e->busy && pair_random(e->pair) % 8 == 0);
 }
 
 static int
@@ -86,8 +86,7 @@ recv_take(void *ctx)
 	if (e->taken == e->num_recvs)
 		return -ENOENT;
 	CU_ASSERT_EQUAL(e->taken, e->completed);
-	e->taken++;
-	return 0;
+	return e->recvs[e->taken++].room == PAIR_RECV_BAD ? -EINVAL : 0;
 }
 
 static int
@@ -121,6 +120,8 @@ recv_done(void *ctx, const struct roce_recv *r, enum roce_status status)
 static int
 allowed(const struct pair_end *e, uint32_t rkey, uint64_t va, uint32_t len, unsigned access)
 {
+	if ((e->qp_access & access) != access)
+		return -EACCES;
 	return rkey == PAIR_RKEY && (e->access & access) == access && va <= PAIR_MEMORY &&
 			       len <= PAIR_MEMORY - va
 		       ? 0
@@ -165,11 +166,13 @@ remote_atomic(void *ctx, uint32_t rkey, uint64_t va, bool cas, uint64_t compare,
 {
 	struct pair_end *e = ctx;
 	uint64_t v;
+	int rc;
 
 	if (busy(e))
 		return -EAGAIN;
-	if (allowed(e, rkey, va, 8, 8))
-		return -EFAULT;
+	rc = allowed(e, rkey, va, 8, 8);
+	if (rc)
+		return rc;
 	memcpy(&v, e->memory + va, 8);
 	*old = v;
 	if (!cas)
@@ -357,7 +360,7 @@ pair_init(struct pair *p, enum roce_type type, uint32_t mtu, uint64_t seed)
 		struct pair_end *e = &p->end[i];
 
 		e->pair = p;
-		e->access = 2 | 4 | 8;
+		e->access = e->qp_access = 2 | 4 | 8;
 		e->memory = calloc(1, PAIR_MEMORY);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(e->memory);
 		e->conf = (struct roce_conf){

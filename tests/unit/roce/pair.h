@@ -9,10 +9,12 @@
 
 #include "roce/roce.h"
 
-#define PAIR_MEMORY (1u << 20)
-#define PAIR_RKEY   0x1234u
-#define PAIR_WRS    512u
-#define PAIR_RECVS  512u
+#define PAIR_MEMORY   (1u << 20)
+#define PAIR_RKEY     0x1234u
+#define PAIR_WRS      512u
+#define PAIR_RECVS    512u
+/* Room of a receive WQE that is malformed. */
+#define PAIR_RECV_BAD UINT32_MAX
 
 struct pair_wire {
 	unsigned loss, dup, reorder; /* in 1/10000 */
@@ -39,14 +41,16 @@ struct pair_end {
 	struct pair *pair;
 	struct roce_qp qp;
 	struct roce_conf conf;
-	unsigned access; /* ibv_access_flags of the memory */
-	uint8_t *memory; /* PAIR_MEMORY bytes, address 0, PAIR_RKEY */
+	unsigned access;    /* ibv_access_flags of the memory */
+	unsigned qp_access; /* and of the QP */
+	uint8_t *memory;    /* PAIR_MEMORY bytes, address 0, PAIR_RKEY */
 	struct pair_wr wrs[PAIR_WRS];
 	unsigned num_wrs, posted, done;
 	struct pair_recv recvs[PAIR_RECVS];
 	unsigned num_recvs, taken, completed;
 	unsigned errors, last_event, established, invalidated;
 	bool busy;	  /* memory says -EAGAIN now and then */
+	bool absent;	  /* and always */
 	uint64_t packets; /* delivered */
 };
 

@@ -250,6 +250,13 @@ test_values(void)
 	CU_ASSERT_EQUAL(modify(h, &m, rtr), -EACCES);
 	CU_ASSERT_EQUAL(w.c.counters[FF_CC_POLICY_REFUSED], 1);
 	w.other_allowed = true;
+	/* To another host, to which its tenant has no way. */
+	memset(m.dest.dgid, 0x20, 16);
+	w.ask_rc = -ENETUNREACH;
+	CU_ASSERT_EQUAL(modify(h, &m, rtr), -ENETUNREACH);
+	CU_ASSERT_EQUAL(w.c.counters[FF_CC_POLICY_REFUSED], 2);
+	w.ask_rc = 0;
+	m = good_attr(IBV_QPS_RTR);
 	CU_ASSERT_EQUAL(w.modifies, 1);
 	m.rq_psn = 0xff000123;
 	CU_ASSERT(modify(h, &m, rtr) > 0);

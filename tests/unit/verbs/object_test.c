@@ -146,10 +146,14 @@ test_ah_attr(void)
 	/* A stranger's address is on another host, as far as we know. */
 	memset(req.attr.grh.dgid, 0x20, 16);
 	CU_ASSERT(create_ah(&req) > 0);
+	CU_ASSERT_EQUAL(w.asks, 1);
+	w.ask_rc = -ENETUNREACH;
+	CU_ASSERT_EQUAL(create_ah(&req), -ENETUNREACH);
+	CU_ASSERT_EQUAL(w.c.counters[FF_CC_POLICY_REFUSED], 1);
 	req = good_ah(pd);
 	w.other_allowed = false;
 	CU_ASSERT_EQUAL(create_ah(&req), -EACCES);
-	CU_ASSERT_EQUAL(w.c.counters[FF_CC_POLICY_REFUSED], 1);
+	CU_ASSERT_EQUAL(w.c.counters[FF_CC_POLICY_REFUSED], 2);
 	world_close();
 }
 

@@ -185,6 +185,13 @@ fake_srq_changed(struct ff_srq *srq)
 	w.srq_changes++;
 }
 
+static int
+fake_ask(struct ff_container *c, const uint8_t gid[16])
+{
+	w.asks++;
+	return w.ask_rc;
+}
+
 static const struct ff_nic_ops fake_nic = {
 	.name = "fake",
 	.mr_reg = fake_mr_reg,
@@ -195,6 +202,7 @@ static const struct ff_nic_ops fake_nic = {
 	.qp_destroy = fake_qp_destroy,
 	.post = fake_post,
 	.srq_changed = fake_srq_changed,
+	.ask = fake_ask,
 };
 const struct ff_nic_ops *ff_nic = &fake_nic;
 

@@ -25,6 +25,8 @@ struct world {
 	/* The backend. */
 	int nic_create_rc, nic_modify_rc, mr_reg_rc;
 	unsigned qps, detached, mrs, posts, srq_changes, modifies;
+	int ask_rc;
+	unsigned asks;
 	uint32_t last_mask;
 	struct ff_qp_attr last_attr;
 
