@@ -14,7 +14,7 @@ import time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 sys.path.insert(0, os.path.join(SOURCE, "usertools"))
-from fflib import pair  # noqa: E402  pylint: disable=wrong-import-position
+from fflib import pair, sysns  # noqa: E402  pylint: disable=wrong-import-position
 
 FF_LAB = os.path.join(SOURCE, "usertools", "ff-lab")
 FFCTL = os.path.join(SOURCE, "usertools", "ffctl")

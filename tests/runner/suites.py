@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kinds of tests: rules, CUnit programs, scripts in the lab, fuzzing."""
+"""The kinds of tests: rules, CUnit programs, scripts in the lab and against others, fuzzing."""
 
 import concurrent.futures
 import json
@@ -99,17 +99,17 @@ def _script_results(report, prefix, output):
     return count, failures, between
 
 
-def lab_scripts(report, label, source, build, long):
+def scripts(report, label, source, kind, build, long):
     """
-    tests/lab/test_*: each gets the build directory and prints `ok NAME`, `not ok NAME - why` or
+    tests/lab/test_* or tests/wire/test_*, by kind: each gets the build directory and prints `ok NAME`, `not ok NAME - why` or
     `skip NAME - why`; what it prints before a `not ok` explains it. Its exit status is 0 when and
     only when none failed. Comment lines at its top set it up: `# timeout: SECONDS`, `# builds:
     release asan`.
     """
-    folder = os.path.join(source, "tests", "lab")
+    folder = os.path.join(source, "tests", kind)
     for script in sorted(os.listdir(folder)):
         path = os.path.join(folder, script)
-        prefix = f"{label}/lab/{script}"
+        prefix = f"{label}/{kind}/{script}"
         if not script.startswith("test_") or not os.access(path, os.X_OK) \
                 or not report.wants(prefix):
             continue

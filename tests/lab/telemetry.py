@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""A router's records, asked for without a program in between: for who asks often."""
+
+import json
+import os
+import socket
+
+_PAGE = 200
+
+
+class Telemetry:
+    """One connection to the router of a host."""
+
+    def __init__(self, host):
+        """host: as LabUnderTest.status() has it."""
+        with open(os.path.join(host["router"]["run_dir"], "info.json"), encoding="utf-8") as file:
+            path = json.load(file)["telemetry"]
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(30)
+        self._socket.connect(path)
+        self._socket.recv(65536)
+
+    def show(self, what):
+        """As `ffctl show WHAT --json`."""
+        records, start, command = [], 0, "/freeflow/" + what
+        while start is not None:
+            self._socket.send(f"{command},{start},{_PAGE},".encode())
+            page = json.loads(self._socket.recv(65536))[command]
+            records += [page["items"][key] for key in sorted(page["items"], key=int)]
+            start = page.get("next")
+        return records
