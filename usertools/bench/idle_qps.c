@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Holds connected but idle queue pairs: makes N of them, each connected to itself, says "ready",
- * and keeps them until its standard input ends.
+ * Holds connected but idle queue pairs: makes N of them, each connected to itself, or to the same
+ * number at a peer's address (which need not have it), says "ready", and keeps them until its
+ * standard input ends.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <infiniband/verbs.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +86,7 @@ holder_open(struct holder *h)
 }
 
 static int
-holder_fill(struct holder *h, long count)
+holder_fill(struct holder *h, const union ibv_gid *peer, long count)
 {
 	struct ibv_qp_init_attr attr = {
 		.send_cq = h->cq,
@@ -98,25 +101,42 @@ holder_fill(struct holder *h, long count)
 
 		if (!qp)
 			return fail("ibv_create_qp");
-		if (qp_connect(qp, &h->gid))
+		if (qp_connect(qp, peer))
 			return fail("ibv_modify_qp");
 	}
 	return 0;
 }
 
+/* IPv4 as ::ffff:a.b.c.d; false: neither that nor IPv6. */
+static bool
+gid_parse(const char *text, union ibv_gid *gid)
+{
+	memset(gid->raw, 0, 10);
+	gid->raw[10] = gid->raw[11] = 0xff;
+	return inet_pton(AF_INET, text, gid->raw + 12) == 1 ||
+	       inet_pton(AF_INET6, text, gid->raw) == 1;
+}
+
 int
 main(int argc, char **argv)
 {
+	long count = -1;
 	struct holder h;
-	char *end = NULL;
-	long count = argc == 2 ? strtol(argv[1], &end, 10) : -1;
+	char *end = "";
+	union ibv_gid peer;
 	char byte;
 
-	if (count < 0 || count > COUNT_MAX || *end) {
-		fprintf(stderr, "Usage: ff-idle-qps COUNT\n");
+	if (argc == 2 || argc == 3)
+		count = strtol(argv[1], &end, 10);
+	if (count < 0 || count > COUNT_MAX || *end || (argc == 3 && !gid_parse(argv[2], &peer))) {
+		fprintf(stderr, "Usage: ff-idle-qps COUNT [PEER]\n");
 		return 2;
 	}
-	if (holder_open(&h) || holder_fill(&h, count))
+	if (holder_open(&h))
+		return 1;
+	if (argc == 2)
+		peer = h.gid;
+	if (holder_fill(&h, &peer, count))
 		return 1;
 	printf("ready\n");
 	fflush(stdout);

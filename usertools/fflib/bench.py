@@ -27,15 +27,15 @@ SERVER, CLIENT = "c1", "c2"
 class Bench:
     """Measures between two containers of a lab that is up."""
 
-    def __init__(self, lab, ff_lab, ends=(SERVER, CLIENT), most=LOCAL_BYTES):
+    def __init__(self, lab, ff_lab, ends=(SERVER, CLIENT), most=LOCAL_BYTES, index=0):
         """
         lab: a loaded lab.Lab; ff_lab: the tool that runs commands in its containers; ends: those
-        of server and client; most: bytes of a bandwidth run.
+        of server and client; most: bytes of a bandwidth run; index: of those that run at a time.
         """
         self._most = most
         self._lab = lab
         self._ff_lab = ff_lab
-        self._ports = itertools.cycle(range(18600, 28600))
+        self._ports = itertools.cycle(range(18600 + 1000 * index, 19600 + 1000 * index))
         server = lab.find_container(ends[0])
         self._ends, self._pid, self.address = ends, server["pid"], server["addresses"][0]
 
@@ -92,6 +92,11 @@ class Bench:
         """Average, in 10^9 bytes per second."""
         return self._bandwidth(operation, size, qps)[1] / 8
 
+    def bandwidth_for(self, operation, size, seconds):
+        """The same for that long, of which perftest leaves out the first and last two."""
+        return self._perftest(f"ib_{operation}_bw", ["-s", str(size), "-D", str(seconds),
+                                                     "--report_gbits"])[1] / 8
+
     def rate(self, operation, size, qps=1):
         """Messages, in millions per second."""
         return self._bandwidth(operation, size, qps)[2]
@@ -109,21 +114,27 @@ class Bench:
             raise LabError(f"sockperf: no result in\n{output}")
         return float(found[1])
 
-    def iperf3(self):
-        """TCP on the plain overlay, in 10^9 bytes per second."""
+    def iperf3(self, frame=None):
+        """TCP on the plain overlay, in 10^9 bytes per second. frame: bytes of its IP packets."""
         port = str(next(self._ports))
+        # The MSS, of which 12 bytes are TCP's time stamps.
+        length = ["-M", str(frame - 40)] if frame else []
         output = self._pair(["iperf3", "-s", "-1", "-p", port],
-                            ["iperf3", "-c", self.address, "-p", port, "-t", "2", "-J"],
+                            ["iperf3", "-c", self.address, "-p", port, "-t", "2", "-J", *length],
                             int(port), True)
         return json.loads(output)["end"]["sum_received"]["bits_per_second"] / 8e9
 
     @contextlib.contextmanager
-    def idle(self, tool, containers, qps):
-        """While it lasts, each of the containers has a process that holds idle QPs."""
+    def idle(self, tool, containers, qps, peer=None):
+        """
+        While it lasts, each of the containers has a process that holds idle QPs: connected to
+        themselves, or to peer, an address.
+        """
         held = []
         try:
             for name in containers:
-                held.append(subprocess.Popen(self.argv(name, [tool, str(qps)]), text=True,
+                argv = [tool, str(qps), *([peer] if peer else [])]
+                held.append(subprocess.Popen(self.argv(name, argv), text=True,
                                              stdin=subprocess.PIPE, stdout=subprocess.PIPE))
             for name, process in zip(containers, held):
                 if process.stdout.readline() != "ready\n":
@@ -145,6 +156,12 @@ def helper(name, source):
     if path is None:
         raise LabError(f"{name} is not there: meson setup build && ninja -C build")
     return path
+
+
+def memory(pid):
+    """What a process has of its own, in KB: neither files nor what it shares."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon:"))
 
 
 def floor(tool, *args):

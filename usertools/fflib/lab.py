@@ -100,12 +100,14 @@ class Lab:
     # Up
 
     def up(self, hosts, containers, binaries, options, tenants=None, impair=None,
-           mtu=net.UNDERLAY_MTU):
+           mtu=net.UNDERLAY_MTU, ports=None, encap="vxlan"):
         """
         hosts x containers; binaries: router.Binaries, or None for the plain overlay alone;
         options: router.config_make; tenants: of containers that are not of the default one;
         impair: wire.Impair, or None for a bridge of the kernel between the hosts; mtu: of the
-        underlay. Leaves nothing behind when it fails.
+        underlay; ports: {host's name: "ethdev"} of hosts whose port is not "udp"; encap: "none":
+        hosts route containers' addresses, on ports that are all ethdev. Leaves nothing behind when
+        it fails.
         """
         names = [f"c{n}" for n in range(1, hosts * containers + 1)]
         for name in tenants or {}:
@@ -115,6 +117,13 @@ class Lab:
             wire.check(impair, [f"host{n}" for n in range(1, hosts + 1)])
         if impair and mtu != net.UNDERLAY_MTU:
             raise LabError("--mtu and --impair exclude each other")
+        ports = ports or {}
+        hosts_named = [f"host{n}" for n in range(1, hosts + 1)]
+        for name in ports:
+            if name not in hosts_named:
+                raise LabError(f"--port: no host {name} (there are: {', '.join(hosts_named)})")
+        if encap == "none" and (impair or [p for p in hosts_named if ports.get(p) != "ethdev"]):
+            raise LabError("--encap none: on --port ethdev of all hosts, and without --impair", 2)
         os.makedirs(base_dir(), mode=0o755, exist_ok=True)
         try:
             os.mkdir(self.dir, 0o755)
@@ -123,15 +132,17 @@ class Lab:
                            "ff-lab status, ff-lab down") from None
         try:
             with self._locked():
-                self._build(hosts, containers, binaries, options, tenants or {}, impair, mtu)
+                self._build(hosts, containers, binaries, options, tenants or {}, impair, mtu, ports,
+                            encap)
         except BaseException:
             self.down()
             raise
 
-    def _build(self, hosts, containers, binaries, options, tenants, impair, mtu):
+    def _build(self, hosts, containers, binaries, options, tenants, impair, mtu, ports, encap):
         self.state = {"version": 1, "name": self.name, "hosts": [], "containers": [],
                       "next": 1, "tenants": tenants, "mtu": mtu,
                       "visible": binaries.visible if binaries else [],
+                      "ports": ports, "encap": encap,
                       "underlay": self._path("ns", "underlay"), "wire": None}
         os.mkdir(self._path("ns"), 0o700)
         os.mkdir(self._path("root"), 0o700)
@@ -139,19 +150,20 @@ class Lab:
         net.netns_make(self.state["underlay"])
         net.underlay_configure(self.state["underlay"], not impair)
         for index in range(1, hosts + 1):
-            self._host_make(index, hosts, not impair)
+            self._host_make(index, hosts, containers, not impair)
         if impair:
             wire.start(self.dir, self.state, impair, self._save)
-        if hosts > 1:
-            options = {"wire.udp_port": net.WIRE_PORT, **options}
         for host in self.state["hosts"] if binaries else []:
-            router.start(host, f"ff-{self.name}-{host['name']}", binaries, options, self._save)
+            wire_options = router.wire_options(ports.get(host["name"], "udp"), encap) \
+                if hosts > 1 else {}
+            router.start(host, f"ff-{self.name}-{host['name']}", binaries,
+                         wire_options | options, self._save)
         self._hosts_file_write(hosts * containers)
         for host in self.state["hosts"]:
             for _ in range(containers):
                 self._container_make(f"c{self.state['next']}", host)
 
-    def _host_make(self, index, count, bridge):
+    def _host_make(self, index, count, containers, bridge):
         name = f"host{index}"
         host = {"name": name, "index": index, "netns": self._path("ns", name),
                 "address": net.host_address(index), "dir": self._path(name), "router": None}
@@ -159,8 +171,15 @@ class Lab:
         os.mkdir(host["dir"], 0o755)
         self._save()
         net.netns_make(host["netns"])
+        if self.state["encap"] == "none":
+            routes = [(net.container_addresses(n)[0], net.host_address(1 + (n - 1) // containers))
+                      for n in range(1, count * containers + 1)
+                      if 1 + (n - 1) // containers != index]
+            net.flat_host_configure(host["netns"], self.state["underlay"], index,
+                                    self.state["mtu"], routes)
+            return
         net.host_configure(host["netns"], self.state["underlay"], index, count, bridge,
-                           self.state["mtu"])
+                           self.state["mtu"], bool(self.state["ports"]))
 
     def _hosts_file_write(self, count):
         lines = ["127.0.0.1 localhost", "::1 localhost"]
@@ -178,8 +197,13 @@ class Lab:
         self.state["containers"].append(entry)
         self._save()
         net.netns_make(entry["netns"])
-        net.container_configure(entry["netns"], host["netns"], name, index,
-                                self.state["mtu"] - net.VXLAN_OVERHEAD)
+        if self.state["encap"] == "none":
+            entry["addresses"] = entry["addresses"][:1]
+            net.flat_container_configure(entry["netns"], host["netns"], name, index,
+                                         self.state["mtu"])
+        else:
+            net.container_configure(entry["netns"], host["netns"], name, index,
+                                    self.state["mtu"] - net.VXLAN_OVERHEAD)
         if host["router"]:
             entry["freeflow"] = router.container_add(host, name, entry["netns"],
                                                      self.state["tenants"].get(name))

@@ -20,6 +20,7 @@ VXLAN_PORT = 4789
 WIRE_PORT = 47910  # the routers' own
 UNDERLAY_MTU = 1500
 VXLAN_OVERHEAD = 50
+_FLAT_ROUTER = "169.254.1.1"  # of every container, where its host routes
 MAX_HOSTS = UNDERLAY.num_addresses - 2
 
 
@@ -114,12 +115,13 @@ def underlay_configure(path, bridge):
              ["link add br0 type bridge", "link set br0 up"] if bridge else [])
 
 
-def host_configure(path, underlay_path, index, count, bridge, mtu):
+def host_configure(path, underlay_path, index, count, bridge, mtu, frames=False):
     """
     eth0 on the underlay, a bridge, and vxlan0 that floods to the count - 1 other hosts. Without
     the underlay's bridge, ff-wire joins the hosts: it impairs single frames, so the kernel must
-    cut what it sends by eth0 into such. Nor does eth0 speak IPv6 then: what it says by itself, at
-    times of its own, would take dice.
+    cut what it sends by eth0 into such; so it must with frames, for DPDK's af_packet, which gets
+    no more than the beginning of a batch that a real wire would not carry. Nor does eth0 speak IPv6
+    on ff-wire: what it says by itself, at times of its own, would take dice.
     """
     address = host_address(index)
     in_netns(underlay_path, _ip_batch,
@@ -127,6 +129,7 @@ def host_configure(path, underlay_path, index, count, bridge, mtu):
               f"link set host{index} {'master br0 ' if bridge else ''}up"])
     if not bridge:
         in_netns(path, _sysctl, {"ipv6/conf/eth0/disable_ipv6": "1"})
+    if not bridge or frames:
         in_netns(path, offload.segmentation_off, "eth0")
     in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"}, [
         f"address add {address}/{UNDERLAY.prefixlen} dev eth0",
@@ -148,6 +151,37 @@ def _fdb_append(addresses):
                           check=False)
     if done.returncode != 0:
         raise LabError("bridge: " + " ".join(done.stderr.split()))
+
+
+def flat_host_configure(path, underlay_path, index, mtu, routes):
+    """
+    eth0 on the underlay alone: the host routes, as host-gw overlays do. routes: (container's
+    address, host's address) of the containers of other hosts.
+    """
+    in_netns(underlay_path, _ip_batch,
+             [f"link add host{index} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {path}",
+              f"link set host{index} master br0 up"])
+    in_netns(path, offload.segmentation_off, "eth0")
+    in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1", "ipv4/ip_forward": "1"},
+             [f"address add {host_address(index)}/{UNDERLAY.prefixlen} dev eth0",
+              "link set eth0 up"]
+             + [f"route add {address}/32 via {host}" for address, host in routes])
+
+
+def flat_container_configure(path, host_path, name, index, mtu):
+    """eth0 to the host, which routes. IPv4 alone, as the underlay is."""
+    address = container_addresses(index)[0]
+    in_netns(host_path, _configure, {}, [
+        f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {path}",
+        f"address add {_FLAT_ROUTER}/32 dev {name}",
+        f"link set {name} up",
+        f"route add {address}/32 dev {name}"])
+    in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1",
+                                "ipv6/conf/eth0/disable_ipv6": "1"}, [
+        f"address add {address}/32 dev eth0",
+        "link set eth0 up",
+        f"route add {_FLAT_ROUTER}/32 dev eth0",
+        f"route add default via {_FLAT_ROUTER}"])
 
 
 def container_configure(path, host_path, name, index, mtu):

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 
-from . import sysns
+from . import net, sysns
 from .errors import LabError
 
 _READY_WAIT = 120.0  # a sanitized build on a loaded machine
@@ -71,6 +71,15 @@ def config_make(host, instance, shim, options):
             place = place.setdefault(parent, {})
         place[last] = value
     return config
+
+
+def wire_options(kind, encap):
+    """What config_make wants for a port of that kind to other hosts."""
+    options = {"wire.udp_port": net.WIRE_PORT}
+    if kind == "ethdev":
+        options |= {"wire.port": kind, "wire.device": "net_af_packet0,iface=eth0",
+                    "wire.encap": encap}
+    return options
 
 
 def _spawn(host, argv, env, save):
