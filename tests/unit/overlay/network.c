@@ -108,10 +108,12 @@ bool
 container_connect(struct netns c, struct netns host, const char *name, const char *bridge,
 		  const char *mac, unsigned mtu)
 {
+	/* That of a namespace that has ended may not have gone yet. */
 	return netns_run(host,
+			 "ip link del %s 2>/dev/null || :\n"
 			 "ip link add %s mtu %u type veth peer name eth0 mtu %u address %s "
 			 "netns %d\n"
 			 "ip link set %s %s %s up",
-			 name, mtu, mtu, mac, (int)c.pid, name, bridge ? "master" : "",
+			 name, name, mtu, mtu, mac, (int)c.pid, name, bridge ? "master" : "",
 			 bridge ? bridge : "");
 }
