@@ -9,7 +9,8 @@
 void ff_reload_init(const char *path, bool keep_level, bool keep_run_dir);
 /*
  * Rereads it: log levels, limits, tenants' weights and VNIs, containers that came or went, the
- * static table of the overlay. Says in the log what it could not change. A file with faults changes nothing.
+ * static table of the overlay. Says in the log what it could not change. A file with faults changes
+ * nothing.
  */
 void ff_reload(void);
 
