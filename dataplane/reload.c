@@ -80,11 +80,6 @@ report_ignored(const struct ff_config *a, const struct ff_config *b)
 		memcmp(a->wire.next_hop, b->wire.next_hop, sizeof(a->wire.next_hop)) != 0);
 	ignored("wire.udp_port", a->wire.udp_port != b->wire.udp_port);
 	ignored("wire.address", strcmp(a->wire.address, b->wire.address) != 0);
-	ignored("wire.port", a->wire.port != b->wire.port);
-	ignored("wire.device", strcmp(a->wire.device, b->wire.device) != 0);
-	ignored("wire.encap", a->wire.encap != b->wire.encap);
-	ignored("wire.next_hop",
-		memcmp(a->wire.next_hop, b->wire.next_hop, sizeof(a->wire.next_hop)) != 0);
 	ignored("overlay.providers",
 		a->overlay.num_providers != b->overlay.num_providers ||
 			memcmp(a->overlay.providers, b->overlay.providers,

@@ -329,6 +329,7 @@ addr_stop(struct ff_container *c)
 int
 addr_refresh(struct ff_container *c, char *err, size_t err_len)
 {
+	static const struct addr_list none;
 	struct container_priv *cp = container_priv(c);
 	struct stat st;
 
@@ -336,5 +337,7 @@ addr_refresh(struct ff_container *c, char *err, size_t err_len)
 	    (!stat(c->conf.netns, &st) && st.st_dev == cp->netns.dev && st.st_ino == cp->netns.ino))
 		return 0;
 	addr_stop(c);
+	/* Also where the new namespace has the same ones: who holds on to the old one lets go. */
+	addr_apply(c, &none);
 	return addr_start(c, err, err_len);
 }

@@ -165,6 +165,10 @@ pool_make(struct ethdev *d, const struct rte_eth_dev_info *info, unsigned worker
 		num += (d->num_rx + d->num_tx) * 2 * DESCRIPTORS;
 	else if (d->mbuf_bytes < d->slot)
 		d->mbuf_bytes = d->slot;
+	if (d->mbuf_bytes > UINT16_MAX - RTE_PKTMBUF_HEADROOM) {
+		ff_err("net", "frames of %u bytes are more than a buffer takes", d->mbuf_bytes);
+		return -EMSGSIZE;
+	}
 	snprintf(name, sizeof(name), "ff_ethdev%u", d->id);
 	d->pool = rte_pktmbuf_pool_create(name, num, POOL_CACHE, 0,
 					  (uint16_t)(RTE_PKTMBUF_HEADROOM + d->mbuf_bytes),

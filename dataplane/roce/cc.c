@@ -24,6 +24,7 @@
 #define NS	     1000000000ull
 #define CWND_FIRST   32u
 #define CWND_MIN     2u
+#define CWND_AGAIN   16u /* at least, where a rate has been forgotten */
 #define CWND_MAX     1024u
 #define SSTHRESH_MIN 4u
 
@@ -48,6 +49,8 @@
 #define RTT_MAX		 1000000000u
 #define PROBE_MIN	 5000000u /* a worker may be late */
 
+_Static_assert(INTERVAL_MAX <= FORGET_NS, "the longest wait is made up for");
+
 /* ---- round trip ---- */
 
 void
@@ -60,7 +63,7 @@ roce_rtt_start(struct roce_qp *q, uint64_t now, uint32_t psn)
 void
 roce_rtt_end(struct roce_qp *q, uint64_t now)
 {
-	uint64_t r = now - q->rtt_ns;
+	uint64_t r = roce_since(now, q->rtt_ns);
 	uint32_t off;
 
 	q->rtt_ns = q->timer_span = 0;
@@ -140,14 +143,13 @@ static uint64_t
 reached(const struct roce_qp *q, uint64_t now)
 {
 	const struct roce_rate *r = &q->rate;
-	uint64_t dt = now - r->sent_ns, made, sum = r->sent_rate;
+	uint64_t dt = roce_since(now, r->sent_ns), most = r->sent_rate, other;
 
-	made = r->sent * NS / (dt > METER_MIN_NS ? dt : METER_MIN_NS);
-	if (made > sum)
-		sum = made;
-	if (q->srtt_ns)
-		sum += (uint64_t)flight(q) * q->conf.mtu * NS / q->srtt_ns;
-	return rate_clamp(sum);
+	other = r->sent * NS / (dt > METER_MIN_NS ? dt : METER_MIN_NS);
+	if (other > most)
+		most = other;
+	other = q->srtt_ns ? (uint64_t)flight(q) * q->conf.mtu * NS / q->srtt_ns : 0;
+	return rate_clamp(other > most ? other : most);
 }
 
 void
@@ -155,7 +157,7 @@ roce_cc_meter(struct roce_qp *q, uint64_t now, uint64_t bytes)
 {
 	struct roce_rate *r = &q->rate;
 
-	if (now - r->sent_ns >= METER_NS) {
+	if (roce_since(now, r->sent_ns) >= METER_NS) {
 		r->sent_rate = r->sent * NS / (now - r->sent_ns);
 		r->sent = 0;
 		r->sent_ns = now;
@@ -198,13 +200,14 @@ rate_increase(struct roce_qp *q)
 static void
 rate_forget(struct roce_qp *q)
 {
-	uint64_t packets = q->rate.now * q->srtt_ns / NS / q->conf.mtu;
+	uint64_t packets = q->rate.now / q->conf.mtu * q->srtt_ns / NS;
 
 	if (q->srtt_ns) {
-		q->cwnd = packets < CWND_MIN   ? CWND_MIN
+		q->cwnd = packets < CWND_AGAIN ? CWND_AGAIN
 			  : packets < CWND_MAX ? (uint32_t)packets
 					       : CWND_MAX;
-		q->ssthresh = q->cwnd;
+		if (q->ssthresh < q->cwnd)
+			q->ssthresh = q->cwnd;
 		q->cwnd_acked = 0;
 	}
 	q->rate.now = q->rate.wait_ns = 0;
@@ -218,20 +221,21 @@ rate_advance(struct roce_qp *q, uint64_t now)
 	uint64_t interval = roce_rtt_interval(q);
 	uint64_t forget = FORGET * interval > FORGET_NS ? FORGET * interval : FORGET_NS;
 
-	if (now - r->cut_ns > forget) {
-		rate_forget(q);
-		return;
-	}
-	for (; now >= r->alpha_ns; r->alpha_ns += interval)
+	uint64_t until = roce_since(now, r->cut_ns) > forget ? r->cut_ns + forget : now;
+
+	/* Some 200 turns at most. */
+	for (; until >= r->alpha_ns; r->alpha_ns += interval)
 		r->alpha -= r->alpha >> ALPHA_SHIFT;
-	for (; now >= r->increase_ns; r->increase_ns += interval) {
+	for (; until >= r->increase_ns; r->increase_ns += interval) {
 		r->timed += r->timed < UINT8_MAX;
 		rate_increase(q);
 	}
+	if (until != now)
+		rate_forget(q);
 }
 
-static uint64_t
-burst(const struct roce_qp *q)
+uint64_t
+roce_cc_burst(const struct roce_qp *q)
 {
 	uint64_t n = q->rate.now / (NS / BURST_NS);
 
@@ -244,8 +248,8 @@ static void
 tokens_fill(struct roce_qp *q, uint64_t now)
 {
 	struct roce_rate *r = &q->rate;
-	uint64_t dt = now - r->fill_ns;
-	int64_t most = 2 * (int64_t)burst(q);
+	uint64_t dt = roce_since(now, r->fill_ns);
+	int64_t most = 2 * (int64_t)roce_cc_burst(q);
 
 	if (dt > FORGET_NS)
 		dt = FORGET_NS;
@@ -267,7 +271,7 @@ roce_cc_marked(struct roce_qp *q, uint64_t now)
 		r->alpha = ALPHA_ONE;
 		r->tokens = 0;
 		r->fill_ns = now;
-	} else if (now - r->cut_ns < roce_rtt_interval(q)) {
+	} else if (roce_since(now, r->cut_ns) < roce_rtt_interval(q)) {
 		return; /* the last cut has not had its effect yet */
 	} else {
 		tokens_fill(q, now);
@@ -295,6 +299,7 @@ roce_cc_spend(struct roce_qp *q, uint64_t bytes)
 bool
 roce_cc_wait(struct roce_qp *q, uint64_t now)
 {
+	uint64_t most = roce_rtt_interval(q) > BURST_NS ? roce_rtt_interval(q) : BURST_NS, wait;
 	struct roce_rate *r = &q->rate;
 
 	if (now < r->wait_ns)
@@ -306,7 +311,10 @@ roce_cc_wait(struct roce_qp *q, uint64_t now)
 	tokens_fill(q, now);
 	if (r->tokens > 0)
 		return false;
-	r->wait_ns = now + ((uint64_t)-r->tokens + burst(q)) * NS / r->now;
+	/* Looked at again when the rate may have moved; and no wait is longer than tokens_fill()
+	 * makes up for. */
+	wait = ((uint64_t)-r->tokens + roce_cc_burst(q)) * NS / r->now;
+	r->wait_ns = now + (wait < most ? wait : most);
 	return true;
 }
 
@@ -354,7 +362,7 @@ roce_cc_lost(struct roce_qp *q, uint64_t now, bool timeout)
 	q->cut = true;
 	q->cut_psn = q->sent_psn;
 	q->ssthresh = half > SSTHRESH_MIN ? half : SSTHRESH_MIN;
-	q->cwnd = timeout ? CWND_MIN : q->ssthresh;
+	q->cwnd = timeout ? CWND_MIN : q->cwnd < q->ssthresh ? q->cwnd : q->ssthresh;
 	q->cwnd_acked = 0;
 	if (q->rate.now)
 		rate_cut(q, now, ALPHA_ONE / 2);

@@ -85,6 +85,7 @@ progress(struct roce_qp *q, uint64_t now, uint32_t una_psn)
 	q->probed = false;
 	q->rnr_end = 0; /* what was not ready has been executed: the NAK was a late copy */
 	roce_cc_acked(q, (uint32_t)n, out);
+	roce_cc_meter(q, now, (uint64_t)n * q->conf.mtu);
 	roce_req_timer(q, now);
 }
 
@@ -109,7 +110,9 @@ acked(struct roce_qp *q, uint64_t now, uint32_t psn, uint32_t *lost)
 	while (q->una != q->end && !q->broken) {
 		struct roce_wr *wr = roce_slot(q, q->una);
 
-		if (!wr->numbered || roce_psn_diff(psn, wr->first_psn) < 0)
+		/* Not its first_psn, which may be half of the circle behind what is acknowledged.
+		 */
+		if (!wr->numbered || roce_psn_diff(psn, q->una_psn) < 0)
 			return true;
 		if (roce_wr_answered(wr)) {
 			*lost = roce_psn_add(wr->first_psn, wr->got / q->conf.mtu);
@@ -158,7 +161,11 @@ gone_back(const struct roce_qp *q, uint64_t now, uint32_t psn)
 {
 	uint64_t trip = q->srtt_ns ? q->srtt_ns - q->srtt_ns / 4 : roce_rtt_interval(q);
 
-	return q->back_ns && q->back_psn == psn && now - q->back_ns < trip;
+	/* Without a time-out and a round trip that is known, nothing else would tell of it again.
+	 */
+	if (!q->conf.timeout_ns && !q->srtt_ns)
+		return false;
+	return q->back_ns && q->back_psn == psn && roce_since(now, q->back_ns) < trip;
 }
 
 /*

@@ -89,7 +89,7 @@ cnp_tx(struct roce_qp *q, uint64_t now, uint8_t *buf)
 	const struct roce_pkt p = {
 		.opcode = ROCE_CNP, .qpn = q->conf.dest_qpn, .pkey = q->conf.pkey, .becn = true};
 
-	if (!q->cnp_due || (q->cnp_ns && now - q->cnp_ns < cnp_gap(q)))
+	if (!q->cnp_due || (q->cnp_ns && roce_since(now, q->cnp_ns) < cnp_gap(q)))
 		return 0;
 	q->cnp_due = false;
 	q->cnp_ns = now;
@@ -209,6 +209,11 @@ roce_tick(struct roce_qp *q, uint64_t now)
 	}
 	if (!q->timer || now < q->timer)
 		return;
+	/* Who may not send yet has not been left without an answer. */
+	if (roce_req_behind(q) && roce_cc_held(q, now)) {
+		q->timer = q->rate.wait_ns + q->timer_span;
+		return;
+	}
 	q->timer = q->timer_span = 0;
 	q->implied = false;
 	if (q->probe) {

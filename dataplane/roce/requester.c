@@ -4,11 +4,12 @@
 
 #include "roce_priv.h"
 
-#define ACK_EVERY 16u /* packets; a peer that acknowledges seldom must not stall the window */
+#define ACK_EVERY   16u /* packets; a peer that acknowledges seldom must not stall the window */
 /* So many requests make a READ's window: some come while others are asked for; and no bursts. */
-#define READS	  8u
+#define READ_BURSTS 8u
+#define READS	    8u
 /* Two PSNs further apart than this could not be ordered. */
-#define PSNS_MAX  (1u << 22)
+#define PSNS_MAX    (1u << 22)
 
 /* The send opcode by position, IMM and INV; low five bits. */
 static uint8_t
@@ -83,6 +84,9 @@ read_packets(const struct roce_qp *q, const struct roce_wr *wr)
 
 	if (q->rd_nxt != q->rd_end)
 		return (uint32_t)roce_psn_diff(roce_rd_last(q, q->rd_nxt), next_psn(q, wr)) + 1;
+	/* The rate is paid afterwards: little on credit, but enough to keep two that READ even. */
+	if (q->rate.now && most > READ_BURSTS * roce_cc_burst(q) / q->conf.mtu)
+		most = (uint32_t)(READ_BURSTS * roce_cc_burst(q) / q->conf.mtu);
 	most = most ? most : 1;
 	/* Where other requests are out, blocked() has seen that there is room. */
 	if (!roce_rd_out(q) && most > room)
@@ -134,15 +138,25 @@ timer_start(struct roce_qp *q, uint64_t now)
 {
 	uint64_t t, probe;
 
-	if (!q->conf.timeout_ns || q->timer)
+	if (q->timer)
 		return;
 	if (!q->timer_span) {
-		t = roce_rtt_timeout(q);
+		t = q->conf.timeout_ns ? roce_rtt_timeout(q) : UINT64_MAX;
 		probe = roce_rtt_probe(q);
 		q->probe = !q->probed && probe < t;
+		if (!q->probe && t == UINT64_MAX)
+			return;
 		q->timer_span = q->probe ? probe : t;
 	}
 	q->timer = now + q->timer_span;
+}
+
+bool
+roce_req_behind(const struct roce_qp *q)
+{
+	const struct roce_wr *wr = roce_slot(q, q->nxt);
+
+	return q->nxt != q->end && wr->numbered && next_psn(q, wr) == q->una_psn;
 }
 
 void
@@ -327,7 +341,8 @@ roce_req_tx(struct roce_qp *q, uint64_t now, uint8_t *buf)
 		return 0;
 	if (rc) {
 		stuck(q, ROCE_LOC_PROT_ERR);
-		return 0;
+		/* Those before it may have to be asked after. Ends: each time it begins earlier. */
+		return q->broken ? 0 : roce_req_tx(q, now, buf);
 	}
 	for (pad = roce_pad(p.len), rc = 0; rc < (int)pad; rc++)
 		buf[head + p.len + (unsigned)rc] = 0;

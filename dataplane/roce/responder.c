@@ -99,7 +99,11 @@ take_recv(struct roce_qp *q, const struct roce_pkt *p)
 		return true;
 	}
 	q->recv_taken = rc == -EINVAL;
-	if (rc == -EINVAL)
+	if (rc == -EINVAL && q->conf.type == ROCE_TYPE_UC) {
+		/* A WRITE with immediate as well: the WQE is spent. */
+		recv_fail(q, ROCE_LOC_QP_OP_ERR);
+		roce_resp_end(q, ROCE_EVENT_INVALID);
+	} else if (rc == -EINVAL)
 		roce_resp_refuse(q, p, ROCE_NAK_OPERATION, ROCE_LOC_QP_OP_ERR, ROCE_EVENT_INVALID);
 	else
 		not_ready(q, p);
@@ -265,10 +269,23 @@ rx_duplicate(struct roce_qp *q, const struct roce_pkt *p)
 	q->dup_psn = p->psn;
 }
 
+/*
+ * The NAK that has not gone yet may have taken the place of an ACK, and what it was for was
+ * dropped: there is still a gap, behind what has come late.
+ */
+static void
+ahead_again(struct roce_qp *q)
+{
+	q->nak_sent = true;
+	q->counters[ROCE_C_NAK_SEQ_SENT]++;
+	roce_resp_ack(q, ROCE_SYN_NAK | ROCE_NAK_SEQUENCE, q->exp_psn);
+}
+
 static void
 rx_rc(struct roce_qp *q, const struct roce_pkt *p)
 {
 	int32_t d = roce_psn_diff(p->psn, q->exp_psn);
+	bool untold = false;
 
 	if (d > 0) {
 		q->counters[ROCE_C_AHEAD]++;
@@ -288,8 +305,10 @@ rx_rc(struct roce_qp *q, const struct roce_pkt *p)
 	if (q->nak_sent) {
 		q->nak_sent = false;
 		/* The NAK, if it has not gone yet, is out of date. */
-		if ((q->ack_syndrome & ROCE_SYN_KIND) != ROCE_SYN_ACK)
+		if ((q->ack_syndrome & ROCE_SYN_KIND) != ROCE_SYN_ACK) {
+			untold = q->ack_due;
 			q->ack_due = false;
+		}
 	}
 	if (!fits(q, p)) {
 		roce_resp_refuse(q, p, ROCE_NAK_INVALID, ROCE_LOC_QP_OP_ERR, ROCE_EVENT_INVALID);
@@ -301,7 +320,9 @@ rx_rc(struct roce_qp *q, const struct roce_pkt *p)
 	q->exp_psn = roce_psn_add(q->exp_psn, 1);
 	if (p->flags & ROCE_F_END)
 		q->msn = (q->msn + 1) & 0xffffff;
-	if (p->ack_req && !(p->flags & (ROCE_F_READ | ROCE_F_ATOMIC)))
+	if (untold && roce_psn_diff(q->nak_psn, q->exp_psn) >= 0)
+		ahead_again(q);
+	else if (untold || (p->ack_req && !(p->flags & (ROCE_F_READ | ROCE_F_ATOMIC))))
 		ack_good(q);
 }
 

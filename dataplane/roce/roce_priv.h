@@ -37,6 +37,8 @@ size_t roce_req_tx(struct roce_qp *q, uint64_t now, uint8_t *buf);
 void roce_req_rewind(struct roce_qp *q, uint32_t psn);
 void roce_req_timer(struct roce_qp *q, uint64_t now);
 /* Nothing has come for a while: from the oldest packet on, again. */
+/* Is the oldest packet that is not acknowledged to be sent again, and has not been yet? */
+bool roce_req_behind(const struct roce_qp *q);
 void roce_req_probe(struct roce_qp *q, uint64_t now);
 
 /* ---- completer.c ---- */
@@ -110,6 +112,8 @@ void roce_cc_lost(struct roce_qp *q, uint64_t now, bool timeout);
 void roce_cc_marked(struct roce_qp *q, uint64_t now);
 /* Bytes go out, or are asked for. */
 void roce_cc_spend(struct roce_qp *q, uint64_t bytes);
+/* What may go at a time while there is a rate, in bytes. */
+uint64_t roce_cc_burst(const struct roce_qp *q);
 /* Bytes go out that no window bounds. */
 void roce_cc_meter(struct roce_qp *q, uint64_t now, uint64_t bytes);
 bool roce_cc_wait(struct roce_qp *q, uint64_t now);
@@ -129,6 +133,13 @@ static inline bool
 roce_cc_held(struct roce_qp *q, uint64_t now)
 {
 	return q->rate.now && roce_cc_wait(q, now);
+}
+
+/* Whose clock went back, has not waited. */
+static inline uint64_t
+roce_since(uint64_t now, uint64_t then)
+{
+	return now > then ? now - then : 0;
 }
 
 static inline uint32_t

@@ -61,7 +61,7 @@ bounce_back(struct ff_msg *m)
 		bounce_put(b);
 		return;
 	}
-	s->sw->now = ff_now_ns();
+	sroce_now_set(s->sw, ff_now_ns());
 	sroce_rx_again(s);
 	sroce_activate(s);
 }

@@ -59,6 +59,8 @@ recv_take(void *ctx)
 	if (!lwqe_recv(qp, op, &bad))
 		return -ENOENT;
 	op->recv_taken = true;
+	op->length = 0;
+	op->dst = (struct lspan){0};
 	if (bad)
 		return -EINVAL;
 	op->dst = (struct lspan){.kind = LSPAN_SGL,
@@ -66,7 +68,6 @@ recv_take(void *ctx)
 				 .sge = op->rsge,
 				 .num = op->num_rsge,
 				 .want = FF_ACCESS_LOCAL_WRITE};
-	op->length = 0;
 	for (uint32_t i = 0; i < op->num_rsge; i++)
 		op->length += op->rsge[i].length;
 	return 0;

@@ -77,7 +77,7 @@ sroce_port_open(struct ff_port **port)
 }
 
 /* Nothing on a bare wire tells tenants apart: there is one that has it. */
-bool
+int
 sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e, struct ff_path *path)
 {
 	struct ff_overlay_entry host = {.state = FF_OVERLAY_REMOTE};
@@ -90,16 +90,18 @@ sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e, struc
 	memcpy(path->host, e->host, sizeof(path->host));
 	memcpy(path->dst_mac, e->mac, sizeof(path->dst_mac));
 	if (!path->vni || (bare && (e->vxlan || path->vni != bare_vni)))
-		return false;
+		return -EHOSTUNREACH;
 	if (bare && memcmp(e->mac, unknown, sizeof(unknown))) {
 		memcpy(path->next_mac, e->mac, sizeof(path->next_mac));
-		return true;
+		return 0;
 	}
 	if (!ff_port_wants_mac(sroce_port()))
-		return true;
+		return 0;
 	ff_overlay_lookup(FF_OVERLAY_UNDERLAY, e->host, &host);
 	memcpy(path->next_mac, host.mac, sizeof(path->next_mac));
-	return host.state == FF_OVERLAY_REMOTE;
+	return host.state == FF_OVERLAY_REMOTE	  ? 0
+	       : host.state == FF_OVERLAY_UNKNOWN ? -EAGAIN
+						  : -EHOSTUNREACH;
 }
 
 /* ---- guards ---- */

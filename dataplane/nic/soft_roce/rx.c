@@ -87,7 +87,8 @@ nobody(const struct srx *rx)
 static int
 belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
 {
-	if (sroce_vni(qp->container) != vni)
+	/* A tenant without a VNI has no wire, and none is not the number 0. */
+	if (!vni || sroce_vni(qp->container) != vni)
 		return SROCE_DROP_TENANT + 1;
 	if (nobody(rx) || (qp->type != IB_UVERBS_QPT_UD && memcmp(qp->attr.ah.dgid, rx->sgid, 16)))
 		return SROCE_DROP_ADDRESS + 1;
@@ -99,6 +100,7 @@ struct packet {
 	struct ff_msg msg; /* on its way to another worker */
 	struct ff_worker *to;
 	STAILQ_ENTRY(packet) link; /* s->held */
+	bool tried;		   /* its mark has counted */
 	struct ff_port_rx in;
 	uint8_t bytes[SROCE_PACKET_MAX];
 };
@@ -132,7 +134,7 @@ handed_over(struct ff_msg *m)
 	struct sworker *sw = sroce_worker(k->to);
 	int why;
 
-	sw->now = ff_now_ns();
+	sroce_now_set(sw, ff_now_ns());
 	why = rx_one(sw, &k->in);
 	if (why)
 		sw->drops[why - 1]++;
@@ -183,6 +185,7 @@ hold(struct sqp *s, const struct ff_port_rx *in)
 		smem_wait_end(s->sw, s->l->qp->container->tenant->index);
 		return SROCE_DROP_BUSY + 1;
 	}
+	k->tried = !s->num_held;
 	s->num_held++;
 	STAILQ_INSERT_TAIL(&s->held, k, link);
 	return 0;
@@ -215,9 +218,14 @@ sroce_rx_again(struct sqp *s)
 
 	/* It was unwrapped before, so it can be again. An error of the QP lets go of all. */
 	while ((k = STAILQ_FIRST(&s->held))) {
-		if (!unwrap(&rx, &pkt, k->in.bytes, k->in.len) &&
-		    !deliver(s, &rx, &pkt, k->in.outer_tos))
-			return;
+		bool marks = !k->tried;
+
+		k->tried = true;
+		if (!unwrap(&rx, &pkt, k->in.bytes, k->in.len)) {
+			rx.tos &= marks ? UINT8_MAX : (uint8_t)~CE;
+			if (!deliver(s, &rx, &pkt, marks ? k->in.outer_tos : 0))
+				return;
+		}
 		if (s->num_held)
 			held_drop_first(s);
 	}

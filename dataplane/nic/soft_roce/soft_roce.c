@@ -124,7 +124,7 @@ sroce_is_remote(const struct lqp *l, const uint8_t gid[16])
 		return false;
 	ff_overlay_lookup(l->qp->container->tenant->index, gid, &e);
 	if (e.state == FF_OVERLAY_UNKNOWN) {
-		l->wire->sw->now = l->lw->now;
+		sroce_now_set(l->wire->sw, l->lw->now);
 		sroce_ask_again(l->wire, gid);
 	}
 	return e.state == FF_OVERLAY_REMOTE;
@@ -234,7 +234,7 @@ sroce_post(struct lqp *l, struct lop *op)
 		.qkey = op->qkey,
 		.qpn = op->dst_qpn,
 	};
-	s->sw->now = l->lw->now;
+	sroce_now_set(s->sw, l->lw->now);
 	if (l->qp->type == IB_UVERBS_QPT_UD)
 		TAILQ_INSERT_TAIL(&s->ud, op, link);
 	else

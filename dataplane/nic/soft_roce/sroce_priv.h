@@ -114,10 +114,17 @@ int sroce_port_open(struct ff_port **port);
 /* Control thread: c has got, or lost, an address. */
 void sroce_guard(const struct ff_container *c, bool here);
 void sroce_guards_close(void);
-/* Owner worker: what e says, as the port wants it. False: no way there, or not known yet. */
+/* Owner worker: what e says, as the port wants it. 0; -EAGAIN: not known yet; -EHOSTUNREACH. */
 struct ff_overlay_entry;
-bool sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e,
-		struct ff_path *path);
+int sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e,
+	       struct ff_path *path);
+/* Only ever later: messages of a pass come with a time after that with which it began. */
+static inline void
+sroce_now_set(struct sworker *sw, uint64_t now)
+{
+	if (now > sw->now)
+		sw->now = now;
+}
 /* stage.c */
 int sroce_stage_register(void);
 struct sworker *sroce_worker(struct ff_worker *w);

@@ -106,7 +106,7 @@ stage_poll(struct ff_worker *w, uint64_t now_ns)
 	struct sworker *sw = sroce_worker(w);
 	unsigned work = 0;
 
-	sw->now = now_ns;
+	sroce_now_set(sw, now_ns);
 	/* A look costs a system call: in each pass only where packets come, or are waited for. */
 	if (sw->rx_look || sw->rx_full || !TAILQ_EMPTY(&sw->timed) ||
 	    now_ns - sw->rx_ns > RX_LOOK_NS) {

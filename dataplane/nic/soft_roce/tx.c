@@ -123,11 +123,12 @@ sroce_ask_again(struct sqp *s, const uint8_t dgid[16])
 
 	if (sw->now < s->ask_ns || rte_mempool_get(sw->handovers, (void **)&k))
 		return;
-	s->ask_ns = sw->now + ASK_EVERY_NS;
 	k->msg.fn = question_put;
 	memcpy(k->container, s->l->qp->container->id, sizeof(k->container));
 	memcpy(k->gid, dgid, sizeof(k->gid));
-	if (ff_control_post(&k->msg))
+	if (!ff_control_post(&k->msg))
+		s->ask_ns = sw->now + ASK_EVERY_NS;
+	else
 		rte_mempool_put(sw->handovers, k);
 }
 
@@ -152,11 +153,15 @@ path_find(struct sqp *s, const uint8_t dgid[16], struct ff_path *path)
 {
 	const struct ff_container *c = s->l->qp->container;
 	struct ff_overlay_entry e;
+	int rc;
 
 	ff_overlay_lookup(c->tenant->index, dgid, &e);
-	if (e.state != FF_OVERLAY_REMOTE || !sroce_path(c, &e, path)) {
+	rc = e.state == FF_OVERLAY_REMOTE    ? sroce_path(c, &e, path)
+	     : e.state == FF_OVERLAY_UNKNOWN ? -EAGAIN
+					     : -EHOSTUNREACH;
+	if (rc) {
 		sroce_ask_again(s, dgid);
-		return e.state == FF_OVERLAY_UNKNOWN ? -EAGAIN : -EHOSTUNREACH;
+		return rc;
 	}
 	memcpy(path->src_mac + 2, s->l->sgid + 12, 4);
 	return 0;
@@ -188,9 +193,12 @@ static void
 run_add(struct sworker *sw, const struct ff_path *path, const struct label *b, uint32_t len)
 {
 	struct ff_port_tx *t = sw->tx_runs ? &sw->tx[sw->tx_runs - 1] : NULL;
+	const uint8_t *ip = sw->tx_bytes + sw->tx_used + FF_PORT_HEADROOM;
 	uint8_t tos = (b->traffic_class & ~3u) | ECT0;
 
-	if (t && len <= t->seg_len && t->len % ff_port_tx_stride(t) == 0 && t->tos == tos &&
+	/* One Ethernet type for all. */
+	if (t && t->bytes[FF_PORT_HEADROOM] >> 4 == ip[0] >> 4 && len <= t->seg_len &&
+	    t->len % ff_port_tx_stride(t) == 0 && t->tos == tos &&
 	    (t->src_port == b->sport || !sw->by_src_port) && path_same(t->path, path)) {
 		t->len += FF_PORT_HEADROOM + len;
 	} else {

@@ -203,6 +203,25 @@ test_nak_again(void)
 	pair_fini(&p);
 }
 
+/* A NAK that has not gone yet is out of date; there is another gap behind what has come late. */
+static void
+test_nak_replaced(void)
+{
+	struct roce_pkt k;
+	struct pair p;
+
+	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
+	write_to(&p, 1, 0xfffff0, true);
+	write_to(&p, 1, 0xfffff2, true);
+	write_to(&p, 1, 0xfffff1, false);
+	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
+	CU_ASSERT_EQUAL(k.psn, 0xfffff2);
+	write_to(&p, 1, 0xfffff2, true);
+	CU_ASSERT(sends(&p, 1, &k) && (k.syndrome & ROCE_SYN_KIND) == ROCE_SYN_ACK);
+	CU_ASSERT_EQUAL(k.psn, 0xfffff2);
+	pair_fini(&p);
+}
+
 /* ---- what is refused, and how ---- */
 
 /* What the QP does not allow is an invalid request; what the key does not, an access error. */
@@ -242,6 +261,25 @@ test_bad_recv(void)
 		CU_ASSERT_EQUAL(w->status, type == ROCE_TYPE_RC ? ROCE_REM_OP_ERR : ROCE_OK);
 		CU_ASSERT_EQUAL(r->status, ROCE_LOC_QP_OP_ERR);
 		CU_ASSERT_EQUAL(p.end[1].errors, 1);
+		pair_fini(&p);
+	}
+}
+
+/* The same by a WRITE with immediate: on UC as well, the WQE is spent. */
+static void
+test_bad_recv_imm(void)
+{
+	for (enum roce_type type = ROCE_TYPE_RC; type <= ROCE_TYPE_UC; type++) {
+		struct pair_recv *r;
+		struct pair p;
+
+		pair_init(&p, type, MTU, 1);
+		pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 8, 0)->wr.has_imm = true;
+		r = pair_recv(&p.end[1], got, PAIR_RECV_BAD);
+		pair_run(&p, SECOND);
+		CU_ASSERT_EQUAL(r->status, ROCE_LOC_QP_OP_ERR);
+		CU_ASSERT_EQUAL(p.end[1].errors, 1);
+		CU_ASSERT_FALSE(p.end[1].qp.recv_taken);
 		pair_fini(&p);
 	}
 }
@@ -331,6 +369,8 @@ main(void)
 		{"NAK again", test_nak_again},
 		{"access by QP and key", test_qp_access},
 		{"bad receive WQE", test_bad_recv},
+		{"bad receive WQE, immediate", test_bad_recv_imm},
+		{"a NAK replaced", test_nak_replaced},
 		{"UC too long", test_uc_too_long},
 		{"UD too long", test_ud_too_long},
 		{"late memory", test_late_memory},

@@ -85,6 +85,24 @@ test_timeout_stretches(void)
 	pair_fini(&p);
 }
 
+/* A CNP may come with a time after that of the pass in which it is heeded. */
+static void
+test_clock_back(void)
+{
+	struct pair p;
+
+	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
+	p.now += 5000;
+	cnp(&p, 0);
+	p.now -= 5000;
+	CU_ASSERT(p.end[0].qp.rate.now != 0);
+	pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 100, 0);
+	roce_post(&p.end[0].qp, &p.end[0].wrs[p.end[0].posted++].wr);
+	roce_tx(&p.end[0].qp, p.now, bytes);
+	CU_ASSERT(p.end[0].qp.rate.now != 0);
+	pair_fini(&p);
+}
+
 /* ---- losses that nobody tells of ---- */
 
 static bool
@@ -363,6 +381,7 @@ main(void)
 		{"CNP for answers", test_cnp_for_answers},
 		{"marked answers", test_marked_answers},
 		{"CNP storm", test_cnp_storm},
+		{"clock goes back", test_clock_back},
 	};
 	CU_pSuite s;
 	unsigned failures;
