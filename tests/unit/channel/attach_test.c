@@ -200,16 +200,16 @@ test_fds_attached(void)
 	} m = {{.type = FF_MSG_ATTACH, .len = sizeof(m.a)}, {.abi_version = FF_ABI_VERSION}};
 	struct ff_msg_attach_reply r;
 	struct ff_msg_hdr h;
+	unsigned open_fds = harness_fds();
 	int fds[8], a = client_connect("c1", FF_ROUTER_SOCK);
-	unsigned open_fds;
 
 	for (unsigned i = 0; i < 8; i++)
 		fds[i] = memfd_create("x", MFD_CLOEXEC);
-	open_fds = harness_fds();
 	CU_ASSERT_EQUAL(client_send_raw(a, &m, sizeof(m), fds, 8), 0);
 	CU_ASSERT_EQUAL(client_recv(a, &h, &r, sizeof(r)), sizeof(r));
 	CU_ASSERT_EQUAL(h.status, 0);
-	CU_ASSERT_EQUAL(harness_fds(), open_fds + 1); /* the pidfd */
+	/* Ours, both ends of the connection, the pidfd. */
+	CU_ASSERT_EQUAL(harness_fds(), open_fds + 8 + 2 + 1);
 	for (unsigned i = 0; i < 8; i++)
 		close(fds[i]);
 	close(a);
