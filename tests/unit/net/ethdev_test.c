@@ -15,8 +15,20 @@
 #include <unistd.h>
 
 #include <rte_eal.h>
+#include <rte_ethdev.h>
 
 #include "harness.h"
+
+/*
+ * DPDK's interrupt thread synchronizes by spinlocks in a library that is not instrumented: TSan
+ * does not see them. The memif driver, which works on that thread, is left out there altogether.
+ */
+const char *__tsan_default_suppressions(void);
+const char *
+__tsan_default_suppressions(void)
+{
+	return "race:librte_eal.so\n";
+}
 
 #define SKIP	77 /* what meson takes for a skipped test */
 #define WAIT_MS 30000
@@ -359,6 +371,23 @@ test_refused(void)
 	ff_port_close(port_open_ok(0, FF_ENCAP_VXLAN, 1, ""));
 }
 
+#ifndef __SANITIZE_THREAD__
+/* The driver does not like to be closed while it is told that the peer has gone. */
+static void
+link_down_await(const char *name)
+{
+	struct rte_eth_link link;
+	uint16_t id;
+
+	CU_ASSERT_EQUAL_FATAL(rte_eth_dev_get_port_by_name(name, &id), 0);
+	for (unsigned ms = 0; ms < WAIT_MS; ms++) {
+		if (!rte_eth_link_get_nowait(id, &link) && !link.link_status)
+			return;
+		usleep(1000);
+	}
+	CU_FAIL("the peer's end is not seen");
+}
+
 static struct ff_port *
 memif_open(const char *address, unsigned id, const char *role)
 {
@@ -405,8 +434,10 @@ test_memif(void)
 		net_drain(b, s);
 	CU_ASSERT(s->num >= 20 && net_same(s, s->num - 20, 20, sent));
 	ff_port_close(p[0]);
+	link_down_await("net_memif1");
 	ff_port_close(p[1]);
 }
+#endif
 
 int
 main(void)
@@ -429,7 +460,9 @@ main(void)
 		{"two queues", test_two_queues},
 		{"lost", test_lost},
 		{"refused", test_refused},
+#ifndef __SANITIZE_THREAD__
 		{"memif", test_memif},
+#endif
 		CU_TEST_INFO_NULL,
 	};
 	CU_SuiteInfo suites[] = {{"net/ethdev", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
