@@ -362,6 +362,6 @@ const struct ff_port_ops ff_ethdev_port = {
 	.fd = ethdev_fd,
 	.arm = ethdev_arm,
 	.disarm = ethdev_disarm,
-	.by_src_port = true,
+	.src_port_mask = UINT16_MAX,
 	.more_counters = ethdev_more_counters,
 };

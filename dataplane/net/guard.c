@@ -17,18 +17,26 @@ struct guard {
 	int fd;
 };
 
-static int
-guard_bind(int fd, int family, uint16_t port)
+int
+ff_guard_drop_all(int fd)
 {
 	struct sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
 	struct sock_fprog program = {.len = 1, .filter = &drop};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) ? -errno : 0;
+}
+
+static int
+guard_bind(int fd, int family, uint16_t port)
+{
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	int off = 0;
+	int off = 0, rc;
 
 	/* The filter first: nothing is ever queued. */
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
-		return -errno;
+	rc = ff_guard_drop_all(fd);
+	if (rc)
+		return rc;
 	if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)))
 		return -errno;
 	if (family == AF_INET6 ? bind(fd, (struct sockaddr *)&in6, sizeof(in6))

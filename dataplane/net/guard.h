@@ -15,5 +15,7 @@
  * -EADDRINUSE: somebody has the port. Any thread that may wait.
  */
 int ff_guard_open(int netns_fd, uint16_t udp_port);
+/* From here on fd receives nothing. 0 or -errno. Any thread. */
+int ff_guard_drop_all(int fd);
 
 #endif

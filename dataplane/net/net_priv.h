@@ -9,7 +9,7 @@
 
 struct ff_port_ops {
 	const char *kind;
-	bool by_src_port; /* each flow has an outer source port of its own */
+	uint16_t src_port_mask; /* bits of the flow hash that make the outer source port */
 	/*
 	 * Control thread. Fills p->queues, all of p->num_queues, and p->mtu. 0 or -errno; close is
 	 * called after a failure too.

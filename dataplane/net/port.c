@@ -98,10 +98,10 @@ ff_port_mtu(const struct ff_port *p)
 	return p->mtu;
 }
 
-bool
-ff_port_by_src_port(const struct ff_port *p)
+uint16_t
+ff_port_src_mask(const struct ff_port *p)
 {
-	return p->ops->by_src_port;
+	return p->ops->src_port_mask;
 }
 
 void

@@ -142,8 +142,8 @@ void ff_port_disarm(struct ff_port_queue *q);
 uint16_t ff_port_mtu(const struct ff_port *p);
 /* Are paths to have a next_mac? */
 bool ff_port_wants_mac(const struct ff_port *p);
-/* Does ff_port_tx.src_port count? Else packets of several flows may share an element. */
-bool ff_port_by_src_port(const struct ff_port *p);
+/* Flows whose ff_port_tx.src_port agree in these bits may share an element. */
+uint16_t ff_port_src_mask(const struct ff_port *p);
 /* Any thread. */
 void ff_port_counters(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX]);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "guard.h"
 #include "udp_priv.h"
 
 #ifndef UDP_NO_CHECK6_RX /* linux/udp.h, which does not go together with netinet/udp.h */
@@ -98,18 +99,33 @@ bind_socket(int fd, const union udp_addr *a, bool first, bool many)
 	return 0;
 }
 
+/* fd or -errno. */
+static int
+udp_socket(sa_family_t family)
+{
+	int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP), v6only = 0;
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	/* Bound to an address, it is of that family anyway. */
+	if (family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only))) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
 static int
 socket_open(struct udp_queue *q, const union udp_addr *a, bool first, bool many)
 {
-	int v6only = 0, rc;
+	int rc;
 
-	q->fd = socket(a->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP);
+	q->fd = udp_socket(a->sa.sa_family);
 	if (q->fd < 0)
-		return -errno;
-	/* Bound to an address, it is of that family anyway. */
-	if (a->sa.sa_family == AF_INET6 &&
-	    setsockopt(q->fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof(v6only)))
-		return -errno;
+		return q->fd;
 	rc = set_options(q->fd, a->sa.sa_family);
 	if (rc)
 		return rc;
@@ -118,9 +134,49 @@ socket_open(struct udp_queue *q, const union udp_addr *a, bool first, bool many)
 	return bind_socket(q->fd, a, first, many);
 }
 
+/*
+ * A socket for another source port, which the kernel chooses. Nobody sends to it; what does come
+ * all the same must not fill its buffer.
+ */
+static int
+source_open(struct udp_tx *t, const union udp_addr *a)
+{
+	union udp_addr own = *a;
+	int rc;
+
+	t->fd = udp_socket(a->sa.sa_family);
+	if (t->fd < 0)
+		return t->fd;
+	rc = set_options(t->fd, a->sa.sa_family);
+	if (!rc)
+		rc = ff_guard_drop_all(t->fd);
+	if (rc)
+		return rc;
+	set_buffer(t->fd, SO_SNDBUFFORCE, SO_SNDBUF);
+	if (own.sa.sa_family == AF_INET)
+		own.in.sin_port = 0;
+	else
+		own.in6.sin6_port = 0;
+	return bind_socket(t->fd, &own, true, false);
+}
+
+static int
+sources_open(struct udp_queue *q, const union udp_addr *a)
+{
+	int rc = 0;
+
+	q->tx[0].fd = q->fd;
+	for (unsigned i = 1; !rc && i < UDP_SOURCES; i++)
+		rc = source_open(&q->tx[i], a);
+	return rc;
+}
+
 static void
 queue_close(struct udp_queue *q)
 {
+	for (unsigned i = 1; i < UDP_SOURCES; i++)
+		if (q->tx[i].fd >= 0)
+			close(q->tx[i].fd);
 	if (q->fd >= 0)
 		close(q->fd);
 	udp_rx_fini(&q->rx);
@@ -137,12 +193,16 @@ queue_open(struct ff_port *p, unsigned index, const union udp_addr *a)
 		return -ENOMEM;
 	memset(q, 0, sizeof(*q));
 	q->fd = -1;
+	for (unsigned i = 0; i < UDP_SOURCES; i++)
+		q->tx[i].fd = -1;
 	q->base.ops = &ff_udp_port;
 	q->family = a->sa.sa_family;
 	q->port = q->family == AF_INET ? a->in.sin_port : a->in6.sin6_port;
 	rc = udp_rx_init(&q->rx);
 	if (!rc)
 		rc = socket_open(q, a, index == 0, p->num_queues > 1);
+	if (!rc)
+		rc = sources_open(q, a);
 	if (rc)
 		queue_close(q);
 	else
@@ -215,4 +275,5 @@ const struct ff_port_ops ff_udp_port = {
 	.tx = udp_tx,
 	.rx = udp_rx,
 	.fd = udp_fd,
+	.src_port_mask = UDP_SOURCES - 1,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Inside of the udp kind of port: one socket per queue, what is sent and received in one call. */
+/* Inside of the udp kind of port: a queue's sockets, what is sent and received in one call. */
 #ifndef FF_NET_UDP_PRIV_H
 #define FF_NET_UDP_PRIV_H
 
@@ -23,6 +23,7 @@ union udp_addr {
 
 #define UDP_TX_MSGS FF_PORT_BURST
 #define UDP_TX_SEGS 64u /* UDP_MAX_SEGMENTS before Linux 6.9 */
+#define UDP_SOURCES 4u	/* outer source ports; a power of two */
 
 /* TOS first: without the second one, it is the message of a single packet. */
 #define UDP_TX_CTL_TOS CMSG_SPACE(sizeof(int))
@@ -38,6 +39,7 @@ struct udp_tx_msg {
 };
 
 struct udp_tx {
+	int fd; /* the first one sends by the socket that receives */
 	unsigned num_msgs;
 	bool full;	    /* the socket's buffer is: what is left of this ff_port_tx() is lost */
 	unsigned lost;	    /* elements of this ff_port_tx() that did not leave whole */
@@ -79,7 +81,7 @@ struct udp_queue {
 	int fd;
 	sa_family_t family; /* AF_INET6 may reach IPv4 as well */
 	uint16_t port;	    /* network order */
-	struct udp_tx tx;
+	struct udp_tx tx[UDP_SOURCES];
 	struct udp_rx rx;
 };
 

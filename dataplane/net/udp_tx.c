@@ -5,9 +5,8 @@
  * A message is up to 64 packets of one element, which the kernel (or the NIC) cuts apart by
  * UDP_SEGMENT; messages of many elements leave in one sendmmsg(). The kernel copies the bytes.
  *
- * The outer source port is the socket's own, ff_port_tx.src_port is not used: the entropy that
- * RFC 7348 §5 asks for would take one socket for each source port. A fabric that spreads flows by
- * outer ports alone sees one flow for each pair of hosts and queue.
+ * A source port takes a socket, so there are UDP_SOURCES of them for the entropy that RFC 7348 §5
+ * asks for, and the flow hash (ff_port_tx.src_port) says which one a packet leaves by.
  */
 #include <errno.h>
 #include <limits.h>
@@ -26,12 +25,12 @@
 _Static_assert(FF_PORT_HEADROOM == FF_ENCAP_LEN, "a batch leaves as it is, without gaps");
 
 static void
-tx_lost(struct udp_queue *q, unsigned element, unsigned packets)
+tx_lost(struct udp_queue *q, struct udp_tx *t, unsigned element, unsigned packets)
 {
 	ff_port_count(&q->base, FF_PC_TX_DROPPED, packets);
-	if (q->tx.last_lost != element)
-		q->tx.lost++;
-	q->tx.last_lost = element;
+	if (t->last_lost != element)
+		t->lost++;
+	t->last_lost = element;
 }
 
 /* bytes: with encapsulation, which is not counted. */
@@ -51,10 +50,10 @@ is_full(int err)
 }
 
 static void
-tx_one_by_one(struct udp_queue *q, unsigned index)
+tx_one_by_one(struct udp_queue *q, struct udp_tx *t, unsigned index)
 {
-	const struct udp_tx_msg *m = &q->tx.msg[index];
-	struct msghdr h = q->tx.mm[index].msg_hdr;
+	const struct udp_tx_msg *m = &t->msg[index];
+	struct msghdr h = t->mm[index].msg_hdr;
 	size_t left = m->iov.iov_len;
 	struct iovec iov = m->iov;
 
@@ -62,54 +61,53 @@ tx_one_by_one(struct udp_queue *q, unsigned index)
 	h.msg_controllen = UDP_TX_CTL_TOS;
 	for (; left; left -= iov.iov_len, iov.iov_base = (uint8_t *)iov.iov_base + iov.iov_len) {
 		iov.iov_len = left < m->stride ? left : m->stride;
-		if (q->tx.full) {
-			tx_lost(q, m->element, 1);
+		if (t->full) {
+			tx_lost(q, t, m->element, 1);
 			continue;
 		}
 		ff_port_count(&q->base, FF_PC_TX_CALLS, 1);
-		if (sendmsg(q->fd, &h, MSG_DONTWAIT) >= 0) {
+		if (sendmsg(t->fd, &h, MSG_DONTWAIT) >= 0) {
 			tx_sent(q, 1, (uint32_t)iov.iov_len);
-			q->tx.one_by_one = ONE_BY_ONE;
+			t->one_by_one = ONE_BY_ONE;
 			continue;
 		}
-		q->tx.full = is_full(errno);
-		tx_lost(q, m->element, 1);
+		t->full = is_full(errno);
+		tx_lost(q, t, m->element, 1);
 	}
 }
 
 static void
-tx_refused(struct udp_queue *q, unsigned index, int err)
+tx_refused(struct udp_queue *q, struct udp_tx *t, unsigned index, int err)
 {
-	const struct udp_tx_msg *m = &q->tx.msg[index];
+	const struct udp_tx_msg *m = &t->msg[index];
 
 	/* EINVAL is also what a segment that is too long got before Linux 6.14: then none of the
 	 * single packets gets through either. */
 	if (m->packets > 1 && (err == EIO || err == EINVAL)) {
-		tx_one_by_one(q, index);
+		tx_one_by_one(q, t, index);
 		return;
 	}
-	q->tx.full = is_full(err);
-	tx_lost(q, m->element, m->packets);
+	t->full = is_full(err);
+	tx_lost(q, t, m->element, m->packets);
 }
 
 /* Sends what is queued up; afterwards nothing is. */
 static void
-tx_flush(struct udp_queue *q)
+tx_flush(struct udp_queue *q, struct udp_tx *t)
 {
-	struct udp_tx *t = &q->tx;
 	unsigned i = 0;
 
 	while (i < t->num_msgs && !t->full) {
-		int rc = sendmmsg(q->fd, &t->mm[i], t->num_msgs - i, MSG_DONTWAIT);
+		int rc = sendmmsg(t->fd, &t->mm[i], t->num_msgs - i, MSG_DONTWAIT);
 
 		ff_port_count(&q->base, FF_PC_TX_CALLS, 1);
 		if (rc <= 0)
-			tx_refused(q, i++, errno);
+			tx_refused(q, t, i++, errno);
 		for (; rc > 0; rc--, i++)
 			tx_sent(q, t->msg[i].packets, (uint32_t)t->msg[i].iov.iov_len);
 	}
 	for (; i < t->num_msgs; i++)
-		tx_lost(q, t->msg[i].element, t->msg[i].packets);
+		tx_lost(q, t, t->msg[i].element, t->msg[i].packets);
 	t->num_msgs = 0;
 }
 
@@ -151,10 +149,9 @@ address_put(const struct udp_queue *q, struct udp_tx_msg *m, const struct ff_por
 
 /* One message of len bytes from off on, in whose headrooms encap goes. There is room for it. */
 static void
-tx_message(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element, uint32_t off,
-	   uint32_t len, const uint8_t encap[FF_ENCAP_LEN])
+tx_message(const struct udp_queue *q, struct udp_tx *t, const struct ff_port_tx *tx,
+	   unsigned element, uint32_t off, uint32_t len, const uint8_t encap[FF_ENCAP_LEN])
 {
-	struct udp_tx *t = &q->tx;
 	struct udp_tx_msg *m = &t->msg[t->num_msgs];
 	struct msghdr *h = &t->mm[t->num_msgs++].msg_hdr;
 	uint16_t segment = (uint16_t)ff_port_tx_stride(tx);
@@ -182,7 +179,7 @@ tx_message(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element, u
 
 /* Makes the element's headers; false: it cannot be sent. */
 static bool
-tx_prepare(struct udp_queue *q, const struct ff_port_tx *tx, uint8_t encap[FF_ENCAP_LEN])
+tx_prepare(const struct udp_queue *q, const struct ff_port_tx *tx, uint8_t encap[FF_ENCAP_LEN])
 {
 	const struct ff_path *p = tx->path;
 
@@ -193,11 +190,11 @@ tx_prepare(struct udp_queue *q, const struct ff_port_tx *tx, uint8_t encap[FF_EN
 }
 
 static unsigned
-segments_max(const struct udp_queue *q, uint32_t stride)
+segments_max(const struct udp_tx *t, uint32_t stride)
 {
 	unsigned fit = UDP_PAYLOAD_MAX / stride;
 
-	if (q->tx.one_by_one)
+	if (t->one_by_one)
 		return 1;
 	return fit < UDP_TX_SEGS ? fit : UDP_TX_SEGS;
 }
@@ -205,37 +202,44 @@ segments_max(const struct udp_queue *q, uint32_t stride)
 static void
 tx_element(struct udp_queue *q, const struct ff_port_tx *tx, unsigned element)
 {
+	struct udp_tx *t = &q->tx[tx->src_port % UDP_SOURCES];
 	uint32_t stride = ff_port_tx_stride(tx), off, part;
 	uint8_t encap[FF_ENCAP_LEN];
 
 	if (!tx->len)
 		return;
 	if (!tx_prepare(q, tx, encap)) {
-		tx_lost(q, element, tx->seg_len ? ff_port_tx_packets(tx) : 1);
+		tx_lost(q, t, element, tx->seg_len ? ff_port_tx_packets(tx) : 1);
 		return;
 	}
 	for (off = 0; off < tx->len; off += part) {
-		part = segments_max(q, stride) * stride;
+		part = segments_max(t, stride) * stride;
 		if (part > tx->len - off)
 			part = tx->len - off;
-		if (q->tx.num_msgs == UDP_TX_MSGS)
-			tx_flush(q);
-		tx_message(q, tx, element, off, part, encap);
+		if (t->num_msgs == UDP_TX_MSGS)
+			tx_flush(q, t);
+		tx_message(q, t, tx, element, off, part, encap);
 	}
-	if (q->tx.one_by_one)
-		q->tx.one_by_one--;
+	if (t->one_by_one)
+		t->one_by_one--;
 }
 
 unsigned
 udp_tx(struct ff_port_queue *base, const struct ff_port_tx *tx, unsigned n)
 {
 	struct udp_queue *q = udp_queue_of(base);
+	unsigned lost = 0;
 
-	q->tx.full = false;
-	q->tx.lost = 0;
-	q->tx.last_lost = UINT_MAX;
+	for (unsigned i = 0; i < UDP_SOURCES; i++) {
+		q->tx[i].full = false;
+		q->tx[i].lost = 0;
+		q->tx[i].last_lost = UINT_MAX;
+	}
 	for (unsigned i = 0; i < n; i++)
 		tx_element(q, &tx[i], i);
-	tx_flush(q);
-	return n - q->tx.lost;
+	for (unsigned i = 0; i < UDP_SOURCES; i++) {
+		tx_flush(q, &q->tx[i]);
+		lost += q->tx[i].lost;
+	}
+	return n - lost;
 }

@@ -156,5 +156,11 @@ roce_psn_add(uint32_t psn, uint32_t n)
  * four bytes stand on the wire when stored little-endian.
  */
 uint32_t roce_icrc(const uint8_t *ip, size_t len);
+/*
+ * Before threads are there that use it: takes the faster one of ISA-L's CRC (carry-less multiply,
+ * where the CPU has it) and zlib's (tables). A processor that is emulated has the instruction, and
+ * is ten times slower with it. Returns the name of the library; without this call, ISA-L's it is.
+ */
+const char *roce_icrc_choose(uint64_t (*now_ns)(void));
 
 #endif

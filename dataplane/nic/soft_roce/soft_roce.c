@@ -58,6 +58,8 @@ sroce_init(void)
 		rc = sroce_stage_register();
 	if (rc)
 		sroce_fini();
+	else
+		ff_info("nic", "iCRC by %s", roce_icrc_choose(ff_now_ns));
 	return rc;
 }
 

@@ -100,7 +100,7 @@ struct sworker {
 	struct sqp_list all;
 	uint64_t gone[ROCE_C_MAX]; /* counters of QPs that are gone */
 	/* What is being put together for one call of the port. */
-	bool by_src_port; /* ff_port_by_src_port() */
+	uint16_t src_mask; /* ff_port_src_mask() */
 	uint32_t tx_used, tx_runs;
 	struct ff_path tx_paths[SROCE_TX_MAX];
 	struct ff_port_tx tx[SROCE_TX_MAX];

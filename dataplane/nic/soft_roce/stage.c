@@ -160,7 +160,7 @@ stage_init(struct ff_worker *w)
 	TAILQ_INIT(&sw->all);
 	sw->next_deadline = UINT64_MAX;
 	sw->port = ff_port_queue_get(sroce_port(), ff_worker_index(w));
-	sw->by_src_port = ff_port_by_src_port(sroce_port());
+	sw->src_mask = ff_port_src_mask(sroce_port());
 	ff_worker_priv_set(w, slot, sw);
 	snprintf(name, sizeof(name), "ff_handover%u", ff_worker_index(w));
 	sw->handovers = rte_mempool_create(name, SROCE_HANDOVERS, SROCE_HANDOVER_SIZE, 0, 0, NULL,

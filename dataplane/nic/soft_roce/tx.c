@@ -199,7 +199,7 @@ run_add(struct sworker *sw, const struct ff_path *path, const struct label *b, u
 	/* One Ethernet type for all. */
 	if (t && t->bytes[FF_PORT_HEADROOM] >> 4 == ip[0] >> 4 && len <= t->seg_len &&
 	    t->len % ff_port_tx_stride(t) == 0 && t->tos == tos &&
-	    (t->src_port == b->sport || !sw->by_src_port) && path_same(t->path, path)) {
+	    !((t->src_port ^ b->sport) & sw->src_mask) && path_same(t->path, path)) {
 		t->len += FF_PORT_HEADROOM + len;
 	} else {
 		sw->tx_paths[sw->tx_runs] = *path;
