@@ -19,6 +19,7 @@
 #include "core/worker_priv.h"
 #include "nic/nic.h"
 #include "reload.h"
+#include "tcp/tcp.h"
 #include "telemetry/telemetry.h"
 #include "verbs/verbs.h"
 
@@ -163,6 +164,13 @@ nothing(void)
 }
 
 static int
+streams_start(void)
+{
+	ff_tcp_init();
+	return 0;
+}
+
+static int
 signals_start(void)
 {
 	return ff_service_signals_add(ff_reload);
@@ -186,6 +194,7 @@ static const struct part {
 	{"NIC", nic_start, nic_stop},
 	{"workers", ff_workers_start, ff_workers_stop},
 	{"capabilities", ff_caps_drop, nothing},
+	{"streams", streams_start, nothing},
 	{"containers", ff_containers_init, ff_containers_fini},
 	{"telemetry", telemetry_start, nothing},
 	{"signals", signals_start, ff_service_signals_del},

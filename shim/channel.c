@@ -3,16 +3,15 @@
  * Attaches the process to the router. Any thread, serialised by a lock; never on a fast path.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "channel.h"
 #include "debug.h"
+#include "fdhide.h"
 #include "fdtab.h"
 #include "fork.h"
 #include "msg.h"
@@ -22,40 +21,6 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct channel *current; /* under lock; changed by single stores (fork.c) */
-
-/*
- * Out of the way of programs that expect small numbers, but no higher than select() and a usual
- * limit allow: a big number makes the kernel's table big.
- */
-static int
-hidden_fd_min(void)
-{
-	struct rlimit rl;
-	rlim_t limit = 1024;
-
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < limit)
-		limit = rl.rlim_cur;
-	return limit > 128 ? (int)limit - 64 : 3;
-}
-
-/* Takes over fd: moved up and hidden. fd or -errno. */
-static int
-hide_fd(int fd)
-{
-	int high = ff_real.fcntl(fd, F_DUPFD_CLOEXEC, hidden_fd_min());
-	int err;
-
-	if (high >= 0) {
-		ff_real.close(fd);
-		fd = high;
-	}
-	err = fdtab_hide(fd);
-	if (err) {
-		ff_real.close(fd);
-		return err;
-	}
-	return fd;
-}
 
 static int
 channel_attach(struct channel *ch, struct ff_msg_attach_reply *out)
@@ -69,7 +34,7 @@ channel_attach(struct channel *ch, struct ff_msg_attach_reply *out)
 	err = msg_connect(FF_ROUTER_SOCK, SOCK_CLOEXEC);
 	if (err < 0)
 		return err;
-	ch->sock = hide_fd(err);
+	ch->sock = fd_hide(err);
 	if (ch->sock < 0)
 		return ch->sock;
 	buf = malloc(FF_MSG_MAX);
@@ -124,7 +89,7 @@ channel_memif(struct channel *ch, const struct ff_msg_attach_reply *att)
 		return err;
 	}
 	ch->num_rings = ff_memif_num_rings(ch->memif, true);
-	err = ff_memif_move_fds(ch->memif, hidden_fd_min());
+	err = ff_memif_move_fds(ch->memif, fd_hide_min());
 	if (!err)
 		err = fdtab_hide(ff_memif_fd(ch->memif));
 	for (unsigned int i = 0; i < ch->num_rings && !err; i++) {

@@ -52,8 +52,7 @@ fdobj_put(struct fdobj *o)
 	pthread_mutex_unlock(&free_lock);
 }
 
-/* False if o has none: it is free, or about to be. */
-static bool
+bool
 fdobj_ref(struct fdobj *o)
 {
 	uint32_t refs = atomic_load_explicit(&o->refs, memory_order_relaxed);

@@ -16,6 +16,7 @@ enum fdobj_kind {
 	FDOBJ_UVERBS, /* priv: struct uverbs_file */
 	FDOBJ_COMP,   /* a completion channel of the uverbs_file with number owner */
 	FDOBJ_ASYNC,  /* the async events of a uverbs file */
+	FDOBJ_STREAM, /* priv: struct stream */
 };
 
 /*
@@ -58,6 +59,8 @@ fdtab_peek(int fd)
 /* A new object with one reference, the caller's. NULL: no memory. */
 struct fdobj *fdobj_new(enum fdobj_kind kind, void *priv, void (*destroy)(struct fdobj *));
 void fdobj_put(struct fdobj *o); /* NULL is allowed */
+/* One more reference; false if o has none: it is free, or about to be. */
+bool fdobj_ref(struct fdobj *o);
 
 /* With a reference; NULL if fd is not ours. */
 struct fdobj *fdtab_get(int fd);

@@ -14,6 +14,7 @@
 #include "fdtab.h"
 #include "fork.h"
 #include "real.h"
+#include "stream.h"
 
 _Atomic uint64_t *fork_page;
 
@@ -47,7 +48,7 @@ fork_init_once(void)
 	fork_page = p;
 	(void)fork_generation();
 	/* Early rather than at the first call: the parent's channel must not outlive it here. */
-	pthread_atfork(NULL, NULL, fork_child);
+	pthread_atfork(stream_forked, NULL, fork_child);
 }
 
 int
@@ -68,6 +69,7 @@ fork_generation(void)
 	if (gen > 1) {
 		fdtab_fork_child();
 		channel_fork_child();
+		stream_fork_child();
 		debug("forked: generation %llu", (unsigned long long)gen);
 	}
 	atomic_store(&owner, getpid());

@@ -20,6 +20,7 @@
 #include "fork.h"
 #include "path.h"
 #include "real.h"
+#include "stream.h"
 #include "uverbs.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -48,9 +49,13 @@ write(int fd, const void *buf, size_t len)
 {
 	const struct fdobj *o = fdtab_peek(fd);
 
-	if (likely(!o || o->kind != FDOBJ_UVERBS))
+	if (likely(!o))
 		return ff_real.write(fd, buf, len);
-	return device_write(o->priv, fd, buf, len);
+	if (o->kind == FDOBJ_UVERBS)
+		return device_write(o->priv, fd, buf, len);
+	if (o->kind == FDOBJ_STREAM)
+		return stream_write(fd, buf, len);
+	return ff_real.write(fd, buf, len);
 }
 
 /* Apart from the hook: its buffer is no burden for writev() on other descriptors. */
@@ -74,11 +79,15 @@ device_writev(struct uverbs_file *f, int fd, const struct iovec *iov, int count)
 FF_HOOK ssize_t
 writev(int fd, const struct iovec *iov, int count)
 {
-	struct uverbs_file *f = device_of(fdtab_peek(fd));
+	const struct fdobj *o = fdtab_peek(fd);
 
-	if (likely(!f))
+	if (likely(!o))
 		return ff_real.writev(fd, iov, count);
-	return device_writev(f, fd, iov, count);
+	if (o->kind == FDOBJ_UVERBS)
+		return device_writev(o->priv, fd, iov, count);
+	if (o->kind == FDOBJ_STREAM)
+		return stream_writev(fd, iov, count);
+	return ff_real.writev(fd, iov, count);
 }
 
 FF_HOOK int

@@ -53,7 +53,7 @@ dispatch_set(bool on)
 {
 	if (on)
 		this_fork.dispatch = ff_sys(SYS_prctl, PRCTL_DISPATCH, 1, __ehdr_start,
-					    etext - __ehdr_start, 0, 0) == 0;
+					    (uintptr_t)etext - (uintptr_t)__ehdr_start, 0, 0) == 0;
 	else if (this_fork.dispatch)
 		ff_sys(SYS_prctl, PRCTL_DISPATCH, 0, 0, 0, 0, 0);
 	if (!on)

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mem_priv.h"
@@ -22,64 +23,212 @@ ssize_t __recv_chk(int fd, void *buf, size_t len, size_t size, int flags);
 ssize_t __recvfrom_chk(int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
 		       socklen_t *alen);
 int __poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size);
+int __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
+		size_t size);
 
-#define RETRY(type, call)                                                                     \
-	uint32_t seq;                                                                         \
-	type rc;                                                                              \
-                                                                                              \
-	do {                                                                                  \
-		seq = atomic_load(&ff_hold_seq);                                              \
-		rc = (call);                                                                  \
-	} while (__builtin_expect(rc < 0, 0) && errno == EFAULT && seq && ff_hold_wait(seq)); \
-	return rc
+#define RETRY(rc, call)                                                           \
+	do {                                                                      \
+		uint32_t seq;                                                     \
+                                                                                  \
+		do {                                                              \
+			seq = atomic_load(&ff_hold_seq);                          \
+			rc = (call);                                              \
+		} while (__builtin_expect(rc < 0, 0) && errno == EFAULT && seq && \
+			 ff_hold_wait(seq));                                      \
+	} while (0)
+
+static inline const struct ff_io_gate *
+io_gate(void)
+{
+	return atomic_load_explicit(&ff_io_gate, memory_order_acquire);
+}
 
 /* A system call like any other, but one that libc knows as a cancellation point. */
-#define HOOK(ret, name, params, args)           \
-	FF_HOOK ret name params                 \
-	{                                       \
-		RETRY(ret, FF_REAL(name) args); \
+#define HOOK(ret, name, params, args)          \
+	FF_HOOK ret name params                \
+	{                                      \
+		ret rc;                        \
+                                               \
+		RETRY(rc, FF_REAL(name) args); \
+		return rc;                     \
+	}
+
+/* One that takes from a socket: wait is false where the caller says so. */
+#define HOOK_RECV(ret, name, wait, params, args)                    \
+	FF_HOOK ret name params                                     \
+	{                                                           \
+		const struct ff_io_gate *gate = io_gate();          \
+		void *in = NULL;                                    \
+		ret rc;                                             \
+                                                                    \
+		if (__builtin_expect(!!gate, 0))                    \
+			in = gate->enter(fd, FF_IO_RECV, wait);     \
+		if (__builtin_expect(in == FF_IO_INTERRUPTED, 0)) { \
+			errno = EINTR;                              \
+			return -1;                                  \
+		}                                                   \
+		RETRY(rc, FF_REAL(name) args);                      \
+		if (__builtin_expect(!!in, 0))                      \
+			gate->leave(in, rc);                        \
+		return rc;                                          \
 	}
 
 static ssize_t
-read_retried(int fd, void *buf, size_t len)
+read_gated(int fd, void *buf, size_t len)
 {
-	RETRY(ssize_t, FF_REAL(read)(fd, buf, len));
+	const struct ff_io_gate *gate = io_gate();
+	void *in = NULL;
+	ssize_t rc;
+
+	if (__builtin_expect(!!gate, 0))
+		in = gate->enter(fd, FF_IO_RECV, true);
+	if (__builtin_expect(in == FF_IO_INTERRUPTED, 0)) {
+		errno = EINTR;
+		return -1;
+	}
+	RETRY(rc, FF_REAL(read)(fd, buf, len));
+	if (__builtin_expect(!!in, 0))
+		gate->leave(in, rc);
+	return rc;
 }
 
 FF_HOOK ssize_t
 read(int fd, void *buf, size_t len)
 {
-	ssize_t n = read_retried(fd, buf, len);
+	ssize_t n = read_gated(fd, buf, len);
 	ssize_t (*filter)(int, void *, size_t, ssize_t) =
 		atomic_load_explicit(&ff_read_filter, memory_order_acquire);
 
 	return __builtin_expect(!!filter, 0) ? filter(fd, buf, len, n) : n;
 }
 
-HOOK(ssize_t, readv, (int fd, const struct iovec *iov, int n), (fd, iov, n))
+HOOK_RECV(ssize_t, readv, true, (int fd, const struct iovec *iov, int n), (fd, iov, n))
 HOOK(ssize_t, pread, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off))
 HOOK(ssize_t, pread64, (int fd, void *buf, size_t len, off64_t off), (fd, buf, len, off))
 HOOK(ssize_t, preadv, (int fd, const struct iovec *iov, int n, off_t off), (fd, iov, n, off))
 HOOK(ssize_t, preadv64, (int fd, const struct iovec *iov, int n, off64_t off), (fd, iov, n, off))
-HOOK(ssize_t, recv, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags))
-HOOK(ssize_t, recvfrom,
-     (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *alen),
-     (fd, buf, len, flags, addr, alen))
-HOOK(ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
-HOOK(int, poll, (struct pollfd * fds, nfds_t n, int timeout), (fds, n, timeout))
-HOOK(int, epoll_wait, (int fd, struct epoll_event *ev, int n, int timeout), (fd, ev, n, timeout))
-HOOK(int, epoll_pwait, (int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask),
-     (fd, ev, n, timeout, mask))
-HOOK(ssize_t, __read_chk, (int fd, void *buf, size_t len, size_t size), (fd, buf, len, size))
+HOOK_RECV(ssize_t, recv, !(flags & MSG_DONTWAIT), (int fd, void *buf, size_t len, int flags),
+	  (fd, buf, len, flags))
+HOOK_RECV(ssize_t, recvfrom, !(flags & MSG_DONTWAIT),
+	  (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *alen),
+	  (fd, buf, len, flags, addr, alen))
+HOOK_RECV(ssize_t, recvmsg, !(flags & MSG_DONTWAIT), (int fd, struct msghdr *msg, int flags),
+	  (fd, msg, flags))
+
+/* ---- poll ---- */
+
+static struct timespec
+of_ms(int ms)
+{
+	return (struct timespec){ms / 1000, ms % 1000 * 1000000l};
+}
+
+/* Milliseconds, below 0: no time-out. */
+static int
+poll_gated(struct pollfd *fds, nfds_t n, int timeout)
+{
+	const struct ff_io_gate *gate = io_gate();
+	struct timespec ts = of_ms(timeout);
+
+	if (__builtin_expect(!gate || !gate->poll_wanted(fds, n), 1))
+		return FF_REAL(poll)(fds, n, timeout);
+	return gate->poll(fds, n, timeout < 0 ? NULL : &ts, NULL);
+}
+
+FF_HOOK int
+poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	int rc;
+
+	RETRY(rc, poll_gated(fds, n, timeout));
+	return rc;
+}
+
+FF_HOOK int
+ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	const struct ff_io_gate *gate = io_gate();
+	int rc;
+
+	if (__builtin_expect(gate && gate->poll_wanted(fds, n), 0))
+		return gate->poll(fds, n, timeout, mask);
+	RETRY(rc, FF_REAL(ppoll)(fds, n, timeout, mask));
+	return rc;
+}
+
+FF_HOOK int
+__poll_chk(struct pollfd *fds, nfds_t n, int timeout, size_t size)
+{
+	if (size / sizeof(*fds) < n)
+		return FF_REAL(__poll_chk)(fds, n, timeout, size);
+	return poll(fds, n, timeout);
+}
+
+FF_HOOK int
+__ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask,
+	    size_t size)
+{
+	if (size / sizeof(*fds) < n)
+		return FF_REAL(__ppoll_chk)(fds, n, timeout, mask, size);
+	return ppoll(fds, n, timeout, mask);
+}
+
+/* ---- epoll ---- */
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
+}
+
+/* What is not the program's is taken out; with nothing left, the wait goes on. */
+static int
+epoll_gated(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask)
+{
+	const struct ff_io_gate *gate;
+	int64_t until = timeout > 0 ? now_ms() + timeout : 0, left = timeout;
+	int rc;
+
+	for (;;) {
+		RETRY(rc, mask ? FF_REAL(epoll_pwait)(fd, ev, n, (int)left, mask)
+			       : FF_REAL(epoll_wait)(fd, ev, n, (int)left));
+		gate = io_gate();
+		if (__builtin_expect(rc <= 0 || !gate, 0))
+			return rc;
+		rc = gate->epoll_filter(ev, rc);
+		if (rc || !timeout)
+			return rc;
+		if (timeout > 0)
+			left = until > now_ms() ? until - now_ms() : 0;
+	}
+}
+
+FF_HOOK int
+epoll_wait(int fd, struct epoll_event *ev, int n, int timeout)
+{
+	return epoll_gated(fd, ev, n, timeout, NULL);
+}
+
+FF_HOOK int
+epoll_pwait(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask)
+{
+	return epoll_gated(fd, ev, n, timeout, mask);
+}
+
+/* ---- the fortified names ---- */
+
+HOOK_RECV(ssize_t, __read_chk, true, (int fd, void *buf, size_t len, size_t size),
+	  (fd, buf, len, size))
 HOOK(ssize_t, __pread_chk, (int fd, void *buf, size_t len, off_t off, size_t size),
      (fd, buf, len, off, size))
 HOOK(ssize_t, __pread64_chk, (int fd, void *buf, size_t len, off64_t off, size_t size),
      (fd, buf, len, off, size))
-HOOK(ssize_t, __recv_chk, (int fd, void *buf, size_t len, size_t size, int flags),
-     (fd, buf, len, size, flags))
-HOOK(ssize_t, __recvfrom_chk,
-     (int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
-      socklen_t *alen),
-     (fd, buf, len, size, flags, addr, alen))
-HOOK(int, __poll_chk, (struct pollfd * fds, nfds_t n, int timeout, size_t size),
-     (fds, n, timeout, size))
+HOOK_RECV(ssize_t, __recv_chk, !(flags & MSG_DONTWAIT),
+	  (int fd, void *buf, size_t len, size_t size, int flags), (fd, buf, len, size, flags))
+HOOK_RECV(ssize_t, __recvfrom_chk, !(flags & MSG_DONTWAIT),
+	  (int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
+	   socklen_t *alen),
+	  (fd, buf, len, size, flags, addr, alen))

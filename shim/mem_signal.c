@@ -231,6 +231,9 @@ sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 		has = true;
 	}
 	rc = FF_REAL(sigaction)(sig, act, old);
+	if (rc == 0 && act && act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN &&
+	    !(act->sa_flags & SA_RESTART))
+		atomic_store_explicit(&ff_signal_interrupts, true, memory_order_relaxed);
 	if (rc == 0 && act && has)
 		atomic_fetch_or(&mask_had_segv, bit);
 	else if (rc == 0 && act && had)

@@ -14,6 +14,13 @@
 
 static TAILQ_HEAD(, ff_container) containers = TAILQ_HEAD_INITIALIZER(containers);
 static struct ff_timer tick_timer;
+static const struct ff_container_service *service; /* NULL: none */
+
+void
+ff_container_service_set(const struct ff_container_service *s)
+{
+	service = s;
+}
 
 struct ff_container *
 ff_container_find(const char *id)
@@ -135,7 +142,7 @@ container_alloc(const struct ff_container_conf *conf)
 	TAILQ_INIT(&c->channels);
 	TAILQ_INIT(&p->conns);
 	TAILQ_INIT(&p->memifs);
-	p->dirfd = p->router.fd = p->memif.fd = -1;
+	p->dirfd = p->router.fd = p->memif.fd = p->service.fd = -1;
 	p->netns.notify_fd = p->netns.dump_fd = p->netns.ns_fd = -1;
 	return p;
 }
@@ -175,6 +182,8 @@ container_start(struct ff_container *c, char *err, size_t err_len)
 	rc = listener_open(&p->memif, c, FF_MEMIF_SOCK, memif_accepted);
 	if (!rc)
 		rc = listener_open(&p->router, c, FF_ROUTER_SOCK, conn_accepted);
+	if (!rc && service)
+		rc = listener_open(&p->service, c, service->socket, service->accepted);
 	if (rc)
 		snprintf(err, err_len, "cannot listen: %s", strerror(-rc));
 	return rc;
@@ -189,6 +198,10 @@ container_stop(struct ff_container *c, enum ff_detach_reason why)
 	c->removing = true;
 	listener_close(&p->router, FF_ROUTER_SOCK);
 	listener_close(&p->memif, FF_MEMIF_SOCK);
+	if (service) {
+		listener_close(&p->service, service->socket);
+		service->removed(c);
+	}
 	while (!TAILQ_EMPTY(&c->channels))
 		ff_channel_detach(TAILQ_FIRST(&c->channels), why, NULL);
 	while (!TAILQ_EMPTY(&p->conns))
@@ -261,6 +274,7 @@ container_tick(struct ff_container *c, void *arg)
 
 	listener_tick(&p->router);
 	listener_tick(&p->memif);
+	listener_tick(&p->service);
 	conn_tick(c, now_ns);
 	memif_tick(c, now_ns);
 	sysfs_tick(c);

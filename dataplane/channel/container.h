@@ -62,6 +62,9 @@ enum ff_container_counter {
 	FF_CC_PROCESS_VM_CALLS,
 	FF_CC_PROCESS_VM_BYTES,
 	FF_CC_PROCESS_VM_ERRORS,
+	FF_CC_TCP_ASKED,   /* streams: a shim wants a faster way for one that it has */
+	FF_CC_TCP_REFUSED, /* there is none: not a container's of this host, ... */
+	FF_CC_TCP_OFFERED, /* both ends had asked */
 	FF_CC_MAX,
 };
 extern const char *const ff_container_counter_names[FF_CC_MAX];
@@ -95,6 +98,17 @@ ff_container_count(struct ff_container *c, enum ff_container_counter n, uint64_t
 {
 	atomic_fetch_add_explicit(&c->counters[n], by, memory_order_relaxed);
 }
+
+/*
+ * One more socket in each container's directory, for a part that this one knows nothing of. Set
+ * before ff_containers_init(). Control thread.
+ */
+struct ff_container_service {
+	const char *socket;
+	void (*accepted)(struct ff_container *c, int fd); /* takes over fd */
+	void (*removed)(struct ff_container *c);	  /* nothing may be left that knows c */
+};
+void ff_container_service_set(const struct ff_container_service *s);
 
 int ff_containers_init(void); /* tenants and containers of ff_config */
 void ff_containers_fini(void);

@@ -22,6 +22,9 @@ const char *const ff_container_counter_names[FF_CC_MAX] = {
 	[FF_CC_PROCESS_VM_CALLS] = "process_vm_calls",
 	[FF_CC_PROCESS_VM_BYTES] = "process_vm_bytes",
 	[FF_CC_PROCESS_VM_ERRORS] = "process_vm_errors",
+	[FF_CC_TCP_ASKED] = "tcp_asked",
+	[FF_CC_TCP_REFUSED] = "tcp_refused",
+	[FF_CC_TCP_OFFERED] = "tcp_offered",
 };
 
 static TAILQ_HEAD(, ff_tenant) tenants = TAILQ_HEAD_INITIALIZER(tenants);

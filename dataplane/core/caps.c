@@ -47,6 +47,8 @@ static const struct need needs[] = {
 	{CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE",
 	 "registered memory is copied through process_vm_readv, slower than through shared pages",
 	 true},
+	{CAP_NET_ADMIN, "CAP_NET_ADMIN", "TCP streams with much under way stay with the kernel",
+	 true},
 	{CAP_SYS_NICE, "CAP_SYS_NICE", "workers that sleep get no real-time priority", false},
 };
 #define NUM_NEEDS (sizeof(needs) / sizeof(needs[0]))

@@ -32,7 +32,7 @@ static struct component components[] = {
 	{"channel", LEVEL_UNSET}, {"container", LEVEL_UNSET}, {"verbs", LEVEL_UNSET},
 	{"umem", LEVEL_UNSET},	  {"nic", LEVEL_UNSET},	      {"telemetry", LEVEL_UNSET},
 	{"net", LEVEL_UNSET},	  {"overlay", LEVEL_UNSET},   {"admin", LEVEL_UNSET},
-	{"other", LEVEL_UNSET},
+	{"tcp", LEVEL_UNSET},	  {"other", LEVEL_UNSET},
 };
 #define NUM_COMPONENTS (sizeof(components) / sizeof(components[0]))
 

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TCP streams: the contract between libfreeflow.so and freeflowd on tcp.sock, and between the two
+ * shims of one connection in the page that they share. No logic.
+ *
+ * A program's connection is the kernel's, made by its own calls. When it has been busy for a while,
+ * the shim asks for something faster, and proves by the socket itself, which it passes, that the
+ * connection is its own. When both ends have asked, and are on this host, each gets both ends of
+ * one AF_UNIX stream pair. The two shims meet in a page of shared memory, agree on the offsets at
+ * which the kernel's streams end, and put an end of the pair in the socket's place. The kernel's
+ * connection stays behind it: names, options, TCP_INFO.
+ *
+ * What shims send is hostile input to the router; the page is hostile input to either shim, which
+ * can be hurt in this one connection only.
+ */
+#ifndef FREEFLOW_TCP_H
+#define FREEFLOW_TCP_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define FF_TCP_ABI_VERSION 1u
+
+/* In the container's directory (abi.h): SOCK_SEQPACKET, one connection for each process. */
+#define FF_TCP_SOCK "tcp.sock"
+
+/* Every message, both ways, is one struct ff_tcp_msg. */
+enum ff_tcp_type {
+	/* First, shim to router: value is FF_TCP_ABI_VERSION. No answer; a refusal is a close. */
+	FF_TCP_HELLO = 1,
+	/*
+	 * Shim to router: a faster way for the established TCP socket that comes along (SCM_RIGHTS,
+	 * one fd). stream: chosen by the shim, one that it has not asked for yet or has forgotten.
+	 */
+	FF_TCP_ASK = 2,
+	/* Shim to router: no longer wanted. No answer; an offer may be under way. */
+	FF_TCP_FORGET = 3,
+	/* Shim to router, and on to the other shim: it is waiting in the page. */
+	FF_TCP_POKE = 4,
+	/*
+	 * Router to shim: value is the side (0 or 1); fds: the end that is the program's, the other
+	 * one, and a sealed memfd of FF_TCP_PAGE_SIZE bytes with struct ff_tcp_page.
+	 */
+	FF_TCP_OFFER = 5,
+	/* Router to shim: there will be none; value is an errno that says why. */
+	FF_TCP_REFUSED = 6,
+};
+
+struct ff_tcp_msg {
+	uint32_t type;	 /* enum ff_tcp_type */
+	uint32_t stream; /* 0 in HELLO */
+	uint32_t value;
+	uint32_t reserved; /* 0 */
+};
+static_assert(sizeof(struct ff_tcp_msg) == 16, "ABI");
+
+#define FF_TCP_ASK_FDS	 1u
+#define FF_TCP_OFFER_FDS 3u
+
+/*
+ * Bytes that an end takes until it is full, as they are when the ends are offered: what the kernel
+ * still holds of a stream is moved through it at once. FF_TCP_MOVE_MAX of each direction: with
+ * more than that under way, the shims part again.
+ */
+#define FF_TCP_END_BUFFER (32u << 20)
+#define FF_TCP_MOVE_MAX	  (16u << 20)
+
+/* struct ff_tcp_page.here: which sides are waiting. Set and taken back by compare and swap. */
+#define FF_TCP_HERE_NONE 0u
+#define FF_TCP_HERE_0	 1u /* 1 << side */
+#define FF_TCP_HERE_1	 2u
+#define FF_TCP_HERE_BOTH 3u /* no way back from here; each side goes through its steps */
+
+enum ff_tcp_step {
+	FF_TCP_STEP_NONE,
+	/* sent and taken are there, and this side sends nothing more by the kernel's stream. */
+	FF_TCP_STEP_STOPPED,
+	/*
+	 * All that the other side had sent is in this side's end of the pair; whatever the other
+	 * one now writes to its own end comes behind it.
+	 */
+	FF_TCP_STEP_MOVED,
+	/* Never mind: too much was under way. Both sides see that in the same figures. */
+	FF_TCP_STEP_PARTED,
+};
+
+#define FF_TCP_FLAG_RESET 1u /* this side is being closed by SO_LINGER 0: ECONNRESET, not EOF */
+
+/* Writer: the shim of that side. Reader: the other one. */
+struct ff_tcp_side {
+	_Atomic uint32_t step; /* release: publishes sent and taken. Futex */
+	_Atomic uint32_t flags;
+	uint64_t sent;	/* bytes, since the connection was made */
+	uint64_t taken; /* of the other's bytes, by the program */
+};
+static_assert(sizeof(struct ff_tcp_side) == 24, "ABI");
+
+struct ff_tcp_page {
+	_Atomic uint32_t here; /* futex */
+	uint32_t reserved;
+	struct ff_tcp_side side[2];
+};
+static_assert(sizeof(struct ff_tcp_page) == 56, "ABI");
+#define FF_TCP_PAGE_SIZE 4096u
+
+#endif

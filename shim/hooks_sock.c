@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libc's calls on sockets, for streams (stream.h). Any thread. On a descriptor that is no stream a
+ * hook costs one load. A stream whose socket was exchanged is an AF_UNIX socket: what the program
+ * would see of that is asked of, and told to, the kernel's TCP socket behind it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fdtab.h"
+#include "real.h"
+#include "stream.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+
+static bool
+is_stream(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	return !likely(!o || o->kind != FDOBJ_STREAM);
+}
+
+/* ---- connections come ---- */
+
+FF_HOOK int
+connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	int rc = FF_REAL(connect)(fd, sa, len);
+
+	if ((rc == 0 || errno == EINPROGRESS) && sa && len >= sizeof(struct sockaddr_in) &&
+	    (sa->sa_family == AF_INET || sa->sa_family == AF_INET6) && !fdtab_peek(fd))
+		stream_new(fd, sa);
+	return rc;
+}
+
+FF_HOOK int
+accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
+{
+	int conn = fdtab_fresh(FF_REAL(accept4)(fd, sa, len, flags));
+
+	if (conn >= 0)
+		stream_new(conn, NULL);
+	return conn;
+}
+
+FF_HOOK int
+accept(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	return accept4(fd, sa, len, 0);
+}
+
+/* ---- bytes leave ---- */
+
+#define BEGIN(ret, use, wait)                               \
+	struct stream *s = stream_enter(fd, use, wait);     \
+	ret rc;                                             \
+                                                            \
+	if (__builtin_expect(s == STREAM_INTERRUPTED, 0)) { \
+		errno = EINTR;                              \
+		return -1;                                  \
+	}
+
+static bool
+is_paired(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	return o && o->kind == FDOBJ_STREAM && stream_state_is(o->priv, STREAM_PAIRED);
+}
+
+FF_HOOK ssize_t
+send(int fd, const void *buf, size_t len, int flags)
+{
+	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	rc = FF_REAL(send)(fd, buf, len, flags);
+	stream_leave(s, rc);
+	return rc;
+}
+
+FF_HOOK ssize_t
+sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
+{
+	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	/* TCP takes no notice of an address, once connected. */
+	if (!likely(!to || !is_stream(fd)) && is_paired(fd))
+		to = NULL;
+	rc = FF_REAL(sendto)(fd, buf, len, flags, to, to ? to_len : 0);
+	stream_leave(s, rc);
+	return rc;
+}
+
+/* What TCP takes no notice of. */
+static struct msghdr
+plain_message(const struct msghdr *m)
+{
+	struct msghdr plain = *m;
+
+	plain.msg_name = NULL;
+	plain.msg_namelen = 0;
+	plain.msg_control = NULL;
+	plain.msg_controllen = 0;
+	return plain;
+}
+
+/* A stream that is passed to somebody is his as well. */
+static void
+message_passes(const struct msghdr *m)
+{
+	struct cmsghdr *c;
+	int fd;
+
+	for (c = m->msg_control ? CMSG_FIRSTHDR(m) : NULL; c;
+	     c = CMSG_NXTHDR((struct msghdr *)m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(fd)) <= c->cmsg_len; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (is_stream(fd))
+				stream_stays(fd);
+		}
+	}
+}
+
+FF_HOOK ssize_t
+sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	struct msghdr plain;
+
+	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	if (!likely(!is_stream(fd)) && is_paired(fd) && m) {
+		plain = plain_message(m);
+		m = &plain;
+	} else if (!s && m && m->msg_control) {
+		message_passes(m);
+	}
+	rc = FF_REAL(sendmsg)(fd, m, flags);
+	stream_leave(s, rc);
+	return rc;
+}
+
+/* Several messages of a stream: one by one, as the kernel does it. */
+static int
+stream_sendmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
+{
+	unsigned int i;
+	ssize_t rc;
+
+	for (i = 0; i < n; i++) {
+		rc = sendmsg(fd, &m[i].msg_hdr, flags);
+		if (rc < 0)
+			return i ? (int)i : -1;
+		m[i].msg_len = (unsigned int)rc;
+	}
+	return (int)i;
+}
+
+FF_HOOK int
+sendmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
+{
+	if (!likely(!is_stream(fd)))
+		return stream_sendmmsg(fd, m, n, flags);
+	for (unsigned int i = 0; i < n; i++)
+		if (m[i].msg_hdr.msg_control)
+			message_passes(&m[i].msg_hdr);
+	return FF_REAL(sendmmsg)(fd, m, n, flags);
+}
+
+FF_HOOK int
+recvmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags, struct timespec *timeout)
+{
+	BEGIN(int, FF_IO_RECV, !(flags & MSG_DONTWAIT))
+	rc = FF_REAL(recvmmsg)(fd, m, n, flags, timeout);
+	stream_leave(s, rc);
+	return rc;
+}
+
+FF_HOOK ssize_t
+sendfile(int fd, int in, off_t *off, size_t len)
+{
+	BEGIN(ssize_t, FF_IO_SEND, true)
+	rc = FF_REAL(sendfile)(fd, in, off, len);
+	stream_leave(s, rc);
+	return rc;
+}
+
+FF_HOOK ssize_t
+sendfile64(int fd, int in, off64_t *off, size_t len)
+{
+	BEGIN(ssize_t, FF_IO_SEND, true)
+	rc = FF_REAL(sendfile64)(fd, in, off, len);
+	stream_leave(s, rc);
+	return rc;
+}
+
+FF_HOOK ssize_t
+splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned int flags)
+{
+	int fd = is_stream(in) ? in : out;
+
+	BEGIN(ssize_t, fd == in ? FF_IO_RECV : FF_IO_SEND, !(flags & SPLICE_F_NONBLOCK))
+	rc = FF_REAL(splice)(in, in_off, out, out_off, len, flags);
+	stream_leave(s, rc);
+	return rc;
+}
+
+/* With offset -1 these are readv() and writev(). */
+#define VECTOR(name, use, off_type)                                                           \
+	FF_HOOK ssize_t name(int fd, const struct iovec *iov, int n, off_type off, int flags) \
+	{                                                                                     \
+		BEGIN(ssize_t, use, true)                                                     \
+		rc = FF_REAL(name)(fd, iov, n, off, flags);                                   \
+		stream_leave(s, rc);                                                          \
+		return rc;                                                                    \
+	}
+
+VECTOR(preadv2, FF_IO_RECV, off_t)
+VECTOR(pwritev2, FF_IO_SEND, off_t)
+VECTOR(preadv64v2, FF_IO_RECV, off64_t)
+VECTOR(pwritev64v2, FF_IO_SEND, off64_t)
+
+/* ---- names and options ---- */
+
+FF_HOOK int
+getsockname(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	return FF_REAL(getsockname)(stream_anchor(fd), sa, len);
+}
+
+FF_HOOK int
+getpeername(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	return FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+}
+
+/* Those of the socket that the bytes go through. */
+static bool
+is_of_bytes(int level, int name)
+{
+	return level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO ||
+				       name == SO_RCVLOWAT || name == SO_ERROR);
+}
+
+FF_HOOK int
+getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+{
+	if (is_of_bytes(level, name))
+		return FF_REAL(getsockopt)(fd, level, name, value, len);
+	return FF_REAL(getsockopt)(stream_anchor(fd), level, name, value, len);
+}
+
+FF_HOOK int
+setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (is_stream(fd) && !is_paired(fd) &&
+	    (is_of_bytes(level, name) || (level == SOL_SOCKET && name == SO_OOBINLINE)))
+		stream_stays(fd);
+	if (is_of_bytes(level, name))
+		return FF_REAL(setsockopt)(fd, level, name, value, len);
+	return FF_REAL(setsockopt)(stream_anchor(fd), level, name, value, len);
+}
+
+FF_HOOK int
+shutdown(int fd, int how)
+{
+	BEGIN(int, FF_IO_OTHER, false)
+	rc = FF_REAL(shutdown)(fd, how);
+	stream_leave(s, 0);
+	return rc;
+}
+
+/* ---- waiting ---- */
+
+FF_HOOK int
+epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	int rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
+
+	if (rc == 0 && is_stream(fd))
+		stream_epoll_ctl(epfd, op, fd, event);
+	return rc;
+}
+
+static bool
+select_wanted(int n, const fd_set *in, const fd_set *out)
+{
+	return atomic_load_explicit(&ff_io_gate, memory_order_acquire) &&
+	       stream_select_wanted(n, in, out);
+}
+
+FF_HOOK int
+select(int n, fd_set *in, fd_set *out, fd_set *err, struct timeval *timeout)
+{
+	struct timespec ts, began, ended;
+	int64_t left;
+	int rc;
+
+	if (likely(!select_wanted(n, in, out)))
+		return FF_REAL(select)(n, in, out, err, timeout);
+	if (!timeout)
+		return stream_select(n, in, out, err, NULL, NULL);
+	if (timeout->tv_sec < 0 || timeout->tv_usec < 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	ts.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000;
+	ts.tv_nsec = timeout->tv_usec % 1000000 * 1000;
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	rc = stream_select(n, in, out, err, &ts, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &ended);
+	/* As Linux does it: what is left. */
+	left = (ts.tv_sec - ended.tv_sec + began.tv_sec) * 1000000ll +
+	       (ts.tv_nsec - ended.tv_nsec + began.tv_nsec) / 1000;
+	left = left > 0 && rc ? left : 0;
+	timeout->tv_sec = left / 1000000;
+	timeout->tv_usec = left % 1000000;
+	return rc;
+}
+
+FF_HOOK int
+pselect(int n, fd_set *in, fd_set *out, fd_set *err, const struct timespec *timeout,
+	const sigset_t *mask)
+{
+	if (likely(!select_wanted(n, in, out)))
+		return FF_REAL(pselect)(n, in, out, err, timeout, mask);
+	return stream_select(n, in, out, err, timeout, mask);
+}
+
+/* ---- processes that get our descriptors ---- */
+
+FF_HOOK int
+posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+	    const posix_spawnattr_t *attr, char *const argv[], char *const env[])
+{
+	stream_forked();
+	return FF_REAL(posix_spawn)(pid, path, actions, attr, argv, env);
+}
+
+FF_HOOK int
+posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+	     const posix_spawnattr_t *attr, char *const argv[], char *const env[])
+{
+	stream_forked();
+	return FF_REAL(posix_spawnp)(pid, file, actions, attr, argv, env);
+}
+
+FF_HOOK int
+system(const char *command)
+{
+	stream_forked();
+	return FF_REAL(system)(command);
+}
+
+FF_HOOK FILE *
+popen(const char *command, const char *mode)
+{
+	stream_forked();
+	return FF_REAL(popen)(command, mode);
+}

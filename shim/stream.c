@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams: which descriptors are one, what goes on in them, when one asks for more. Any thread.
+ */
+#include "stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../memif-bridge/rawsys.h"
+#include "debug.h"
+#include "fork.h"
+#include "path.h"
+#include "real.h"
+#include "stream_prefix.h"
+
+/* Calls, and pages of data, before a stream asks; each time that it asked in vain, four times. */
+#define ASK_AFTER     64u
+#define ASK_AGAIN     4u
+#define ASK_AFTER_MAX (1u << 20)
+/* A look for an answer is a system call: so many, then the peer is left alone for a while. */
+#define TRIES_MAX     512u
+/* A meeting keeps us waiting for a moment: every so many calls, unless the other one waits. */
+#define MEET_EVERY    64u
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct stream *free_list;     /* under list_lock; changed by single stores */
+static _Atomic(struct stream *) all; /* grows only; next is constant */
+
+bool
+stream_state_is(const struct stream *s, enum stream_state state)
+{
+	return atomic_load_explicit(&s->state, memory_order_acquire) == state;
+}
+
+/* A handler that ran here could come back to the same lock: signals wait. */
+#define SIGNALS_ALL UINT64_MAX
+
+void
+stream_lock(struct stream *s)
+{
+	uint64_t all_signals = SIGNALS_ALL, mask = 0;
+
+	ff_sys_sigmask(SIG_BLOCK, &all_signals, &mask);
+	ff_lock_acquire(&s->lock);
+	s->mask = mask;
+}
+
+bool
+stream_trylock(struct stream *s)
+{
+	uint64_t all_signals = SIGNALS_ALL, mask = 0;
+	uint32_t free_word = 0;
+
+	ff_sys_sigmask(SIG_BLOCK, &all_signals, &mask);
+	if (atomic_compare_exchange_strong(&s->lock.word, &free_word, 1)) {
+		s->mask = mask;
+		return true;
+	}
+	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
+	return false;
+}
+
+void
+stream_unlock(struct stream *s)
+{
+	uint64_t mask = s->mask;
+
+	ff_lock_release(&s->lock);
+	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
+void
+stream_foreach(void (*fn)(struct stream *s, void *arg), void *arg)
+{
+	struct stream *s;
+
+	for (s = atomic_load(&all); s; s = s->next)
+		fn(s, arg);
+}
+
+/* ---- from the first to the last descriptor ---- */
+
+static struct stream *
+stream_alloc(void)
+{
+	struct stream *s;
+
+	pthread_mutex_lock(&list_lock);
+	s = free_list;
+	if (s)
+		free_list = s->next_free;
+	pthread_mutex_unlock(&list_lock);
+	if (s)
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	pthread_mutex_lock(&list_lock);
+	s->next = atomic_load(&all);
+	atomic_store(&all, s);
+	pthread_mutex_unlock(&list_lock);
+	return s;
+}
+
+/* The last descriptor is gone, and the last call. */
+static void
+stream_destroy(struct fdobj *o)
+{
+	struct stream *s = o->priv;
+
+	stream_lock(s);
+	stream_forget(s);
+	stream_offer_drop(s);
+	if (s->anchor >= 0) {
+		fdtab_clear(s->anchor);
+		ff_real.close(s->anchor);
+	}
+	s->anchor = -1;
+	s->obj = NULL;
+	atomic_store(&s->state, STREAM_STAYS);
+	stream_unlock(s);
+	pthread_mutex_lock(&list_lock);
+	s->next_free = free_list;
+	free_list = s;
+	pthread_mutex_unlock(&list_lock);
+}
+
+static void
+stream_reset(struct stream *s)
+{
+	atomic_store(&s->inside, 0);
+	atomic_store(&s->shut, false);
+	atomic_store(&s->work, 0);
+	atomic_store(&s->tries, 0);
+	s->threshold = ASK_AFTER;
+	s->id = 0;
+	s->side = 0;
+	s->misses = 0;
+	s->anchor = s->end = s->other = -1;
+	s->page = NULL;
+	s->num_watches = 0;
+	atomic_store(&s->state, STREAM_KERNEL);
+}
+
+/* ---- the gate of the hooks ---- */
+
+static void *
+gate_enter(int fd, enum ff_io_use use, bool may_block)
+{
+	return stream_enter(fd, use, may_block);
+}
+
+static void
+gate_leave(void *inside, int64_t moved)
+{
+	stream_leave_slow(inside, moved);
+}
+
+static const struct ff_io_gate gate = {
+	.enter = gate_enter,
+	.leave = gate_leave,
+	.poll_wanted = stream_poll_wanted,
+	.poll = stream_poll,
+	.epoll_filter = stream_epoll_filter,
+};
+
+ssize_t
+stream_write(int fd, const void *buf, size_t len)
+{
+	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
+	ssize_t n;
+
+	if (s == STREAM_INTERRUPTED) {
+		errno = EINTR;
+		return -1;
+	}
+	n = ff_real.write(fd, buf, len);
+	stream_leave(s, n);
+	return n;
+}
+
+ssize_t
+stream_writev(int fd, const struct iovec *iov, int count)
+{
+	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
+	ssize_t n;
+
+	if (s == STREAM_INTERRUPTED) {
+		errno = EINTR;
+		return -1;
+	}
+	n = ff_real.writev(fd, iov, count);
+	stream_leave(s, n);
+	return n;
+}
+
+void
+stream_new(int fd, const struct sockaddr *peer)
+{
+	int saved = errno;
+	struct fdobj *o = NULL;
+	struct stream *s;
+
+	if (!stream_prefix_wanted(fd, peer) || fork_init() || fork_shares_memory())
+		goto out;
+	s = stream_alloc();
+	if (!s)
+		goto out;
+	stream_reset(s);
+	o = fdobj_new(FDOBJ_STREAM, s, stream_destroy);
+	s->obj = o;
+	if (o && !fdtab_set(fd, o))
+		atomic_store_explicit(&ff_io_gate, &gate, memory_order_release);
+	fdobj_put(o);
+out:
+	errno = saved;
+}
+
+struct stream *
+stream_get(int fd)
+{
+	struct fdobj *o = fdtab_get(fd);
+
+	if (o && o->kind == FDOBJ_STREAM)
+		return o->priv;
+	fdobj_put(o);
+	return NULL;
+}
+
+int
+stream_anchor(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+	const struct stream *s;
+
+	if (__builtin_expect(!o || o->kind != FDOBJ_STREAM, 1))
+		return fd;
+	s = o->priv;
+	return stream_state_is(s, STREAM_PAIRED) ? s->anchor : fd;
+}
+
+static void
+stays(struct stream *s, void *arg)
+{
+	uint32_t state = atomic_load(&s->state);
+
+	if (state == STREAM_PAIRED || state == STREAM_STAYS)
+		return;
+	stream_lock(s);
+	if (!stream_state_is(s, STREAM_PAIRED)) {
+		stream_forget(s);
+		stream_offer_drop(s);
+		atomic_store(&s->state, STREAM_STAYS);
+	}
+	stream_unlock(s);
+}
+
+void
+stream_stays(int fd)
+{
+	struct stream *s = stream_get(fd);
+
+	if (!s)
+		return;
+	stays(s, NULL);
+	fdobj_put(s->obj);
+}
+
+void
+stream_forked(void)
+{
+	stream_foreach(stays, NULL);
+}
+
+static void
+child_reset(struct stream *s, void *arg)
+{
+	atomic_store(&s->lock.word, 0);
+	atomic_store(&s->shut, false);
+	atomic_store(&s->inside, 0);
+}
+
+/* Threads that were in the middle of something are not here. */
+void
+stream_fork_child(void)
+{
+	pthread_mutex_init(&list_lock, NULL);
+	stream_foreach(child_reset, NULL);
+	stream_router_fork_child();
+	stream_wait_fork_child();
+}
+
+/* ---- calls ---- */
+
+/* Time-outs and low-water marks of the socket itself are the kernel's to keep. */
+static bool
+is_simple(int fd)
+{
+	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO};
+	struct timeval t = {0};
+	socklen_t len;
+	int value = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		len = sizeof(t);
+		if (FF_REAL(getsockopt)(fd, SOL_SOCKET, names[i], &t, &len) || t.tv_sec ||
+		    t.tv_usec)
+			return false;
+	}
+	len = sizeof(value);
+	if (FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_RCVLOWAT, &value, &len) || value > 1)
+		return false;
+	len = sizeof(value);
+	if (FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_OOBINLINE, &value, &len) || value)
+		return false;
+	return ff_real.fcntl(fd, F_GETOWN) == 0;
+}
+
+/* Busy enough: once, by whom the threshold lets in. */
+static void
+stream_want(struct stream *s, int fd)
+{
+	if (!stream_trylock(s))
+		return;
+	if (stream_state_is(s, STREAM_KERNEL)) {
+		atomic_store(&s->tries, 0);
+		if (s->num_watches > STREAM_EPOLLS || !is_simple(fd)) {
+			atomic_store(&s->state, STREAM_STAYS);
+		} else {
+			atomic_store(&s->state, STREAM_ASKED); /* a refusal may come at once */
+			if (stream_ask(s, fd)) {
+				stream_epoll_listen(s);
+			} else {
+				atomic_store(&s->work, 0);
+				s->threshold = ASK_AFTER_MAX;
+				atomic_store(&s->state, STREAM_KERNEL);
+			}
+		}
+	}
+	stream_unlock(s);
+}
+
+/* Nobody has answered: the other end has no shim, or does little. */
+static void
+stream_unwant(struct stream *s)
+{
+	stream_lock(s);
+	if (stream_state_is(s, STREAM_ASKED)) {
+		stream_forget(s);
+		atomic_store(&s->work, 0);
+		if (s->threshold < ASK_AFTER_MAX)
+			s->threshold *= ASK_AGAIN;
+		atomic_store(&s->state, STREAM_KERNEL);
+	}
+	stream_unlock(s);
+}
+
+/* What is to be done before a call, outside of the stream. */
+static void
+stream_attend(struct stream *s, int fd)
+{
+	if (stream_state_is(s, STREAM_KERNEL) &&
+	    atomic_load_explicit(&s->work, memory_order_relaxed) >= s->threshold)
+		stream_want(s, fd);
+	if (stream_state_is(s, STREAM_ASKED)) {
+		(void)stream_router_look();
+		if (atomic_fetch_add(&s->tries, 1) > TRIES_MAX)
+			stream_unwant(s);
+	}
+	if (stream_state_is(s, STREAM_OFFERED) &&
+	    (stream_is_awaited(s) || atomic_fetch_add(&s->tries, 1) % MEET_EVERY == 0))
+		stream_meet(s);
+}
+
+static bool
+is_waiting(const struct stream *s)
+{
+	return stream_state_is(s, STREAM_ASKED) || stream_state_is(s, STREAM_OFFERED);
+}
+
+struct stream *
+stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
+{
+	struct stream *s = stream_get(fd);
+	int saved = errno;
+
+	if (!s)
+		return NULL;
+	for (;;) {
+		if (stream_state_is(s, STREAM_PAIRED) || stream_state_is(s, STREAM_STAYS))
+			break;
+		stream_attend(s, fd);
+		if (may_block && use != FF_IO_OTHER && is_waiting(s) &&
+		    stream_wait_ready(s, fd, use == FF_IO_RECV ? POLLIN : POLLOUT)) {
+			fdobj_put(s->obj);
+			return STREAM_INTERRUPTED;
+		}
+		atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
+		if (!atomic_load(&s->shut)) {
+			errno = saved;
+			return s;
+		}
+		atomic_fetch_sub(&s->inside, 1);
+		stream_lock(s);
+		stream_unlock(s);
+	}
+	fdobj_put(s->obj);
+	errno = saved;
+	return NULL;
+}
+
+void
+stream_leave_slow(struct stream *s, int64_t n)
+{
+	int saved = errno;
+	uint32_t work = n > 0 ? 1u + (uint32_t)((uint64_t)n >> 12) : 0;
+
+	atomic_fetch_add_explicit(&s->work, work, memory_order_relaxed);
+	atomic_fetch_sub(&s->inside, 1);
+	fdobj_put(s->obj);
+	errno = saved;
+}

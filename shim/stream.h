@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * TCP streams that may leave the kernel's overlay (freeflow/tcp.h). A connection that the program
+ * makes or accepts is known here from then on; what it costs until it has been busy for a while is
+ * a look at the table in each call.
+ *
+ * Calls of the program on a stream are "inside" it. While the two shims exchange the socket under
+ * the program's descriptors, nobody else may be: who comes then waits, and who sleeps inside a
+ * stream that has been asked for sleeps so that it can be woken (stream_wait.c).
+ */
+#ifndef FF_SHIM_STREAM_H
+#define FF_SHIM_STREAM_H
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#include <freeflow/tcp.h>
+
+#include "../memif-bridge/rawsys.h"
+#include "fdtab.h"
+#include "real.h"
+
+enum stream_state {
+	STREAM_KERNEL,	/* the kernel's; what goes on is counted */
+	STREAM_ASKED,	/* the router knows that we would like more */
+	STREAM_OFFERED, /* the ends of a pair are here: the shims try to meet */
+	STREAM_PAIRED,	/* the program's descriptors are one end of the pair */
+	STREAM_STAYS,	/* with the kernel, for good */
+};
+
+#define STREAM_EPOLLS 2u /* epoll sets that one stream may be in */
+
+struct stream_watch {
+	int epfd;
+	struct epoll_event event;
+	int fd; /* the descriptor by which it is in there */
+};
+
+/* Type-stable, as fdobj. */
+struct stream {
+	_Atomic uint32_t state; /* enum stream_state. Writers: holders of lock; STAYS: any thread */
+	_Atomic uint32_t inside; /* calls; pairs with shut */
+	_Atomic bool shut;	 /* holder of lock: who is not inside stays out until it is false */
+	struct ff_lock lock;	 /* held for the exchange, and for what it must not meet */
+	uint64_t mask;		 /* holder of lock: its signal mask before */
+	_Atomic uint32_t work;	 /* calls, and pages of data */
+	_Atomic uint32_t tries;	 /* looks for an answer since it was asked for */
+	uint32_t threshold;	 /* of work */
+	uint32_t id;		 /* for the router; 0: was never asked for */
+	struct fdobj *obj;	 /* not counted */
+	/* Under lock: */
+	unsigned side;
+	unsigned misses; /* times that nobody came */
+	int anchor;	 /* PAIRED: the kernel's socket. -1 */
+	int end, other;	 /* OFFERED. -1 */
+	struct ff_tcp_page *page;
+	unsigned num_watches; /* more than STREAM_EPOLLS: it stays */
+	struct stream_watch watches[STREAM_EPOLLS];
+	struct stream *next, *next_free; /* stream.c: all that ever were; the free list */
+	struct stream *next_asked;	 /* stream_router.c */
+};
+
+/* ---- stream.c ---- */
+
+/* fd has just been connected, or is being, or was accepted; peer: NULL: not known yet. */
+void stream_new(int fd, const struct sockaddr *peer);
+/* A signal has ended the wait before the call: EINTR. */
+#define STREAM_INTERRUPTED ((struct stream *)FF_IO_INTERRUPTED)
+struct stream *stream_enter_slow(int fd, enum ff_io_use use, bool may_block);
+void stream_leave_slow(struct stream *s, int64_t n);
+/* A call on fd begins; NULL: the descriptor needs no care. */
+static inline struct stream *
+stream_enter(int fd, enum ff_io_use use, bool may_block)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	if (__builtin_expect(!o || o->kind != FDOBJ_STREAM, 1))
+		return NULL;
+	return stream_enter_slow(fd, use, may_block);
+}
+/* And ends; n: bytes that it moved, or what it returned. */
+static inline void
+stream_leave(struct stream *s, int64_t n)
+{
+	if (s)
+		stream_leave_slow(s, n);
+}
+/* write() and writev() of a stream. */
+ssize_t stream_write(int fd, const void *buf, size_t len);
+ssize_t stream_writev(int fd, const struct iovec *iov, int count);
+/* The socket that stands behind fd: where its names and options are. fd itself for any other. */
+int stream_anchor(int fd);
+/* With a reference (fdobj_put(s->obj)), or NULL. */
+struct stream *stream_get(int fd);
+/* It stays where it is: the program does something that an exchange must not meet. */
+void stream_stays(int fd);
+/* fork, of whatever kind, with descriptors that the child gets: those stay. */
+void stream_forked(void);
+/* In a child with memory of its own. */
+void stream_fork_child(void);
+/* Calls fn for each that is in use. */
+void stream_foreach(void (*fn)(struct stream *s, void *arg), void *arg);
+void stream_lock(struct stream *s);
+bool stream_trylock(struct stream *s);
+void stream_unlock(struct stream *s);
+bool stream_state_is(const struct stream *s, enum stream_state state);
+
+/* ---- stream_router.c ---- */
+
+/* Tells the router. False: there is none, or it does not know streams. */
+bool stream_ask(struct stream *s, int fd);
+void stream_forget(struct stream *s); /* lock held, or nobody else knows s */
+void stream_poke(struct stream *s);
+/*
+ * Takes what the router has said, and meets whom it names: the caller is inside of no stream. True
+ * if it has said something.
+ */
+bool stream_router_look(void);
+int stream_router_fd(void); /* -1: none */
+void stream_router_fork_child(void);
+
+/* ---- stream_meet.c ---- */
+
+/*
+ * OFFERED; the caller is not inside. Waits a moment for the other shim; afterwards the stream is
+ * PAIRED, or as it was.
+ */
+void stream_meet(struct stream *s);
+/* Is the other shim waiting? */
+bool stream_is_awaited(struct stream *s);
+/* Closes and forgets what an offer has brought. Lock held. */
+void stream_offer_drop(struct stream *s);
+
+/* ---- stream_epoll.c ---- */
+
+/* The program's epoll_ctl() has succeeded. */
+void stream_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event);
+/* Before and behind the exchange of the descriptors. Lock held. */
+void stream_epoll_out(struct stream *s);
+void stream_epoll_in(struct stream *s);
+/* The router's word is to wake who waits in the epoll sets of s. */
+void stream_epoll_listen(struct stream *s);
+/* Takes out of n events those that are not the program's; returns how many are left. */
+int stream_epoll_filter(struct epoll_event *events, int n);
+
+/* ---- stream_wait.c ---- */
+
+/* Streams that wait for the router, or for the other shim. */
+extern _Atomic uint32_t stream_num_waiting;
+/* Nobody sleeps in a poll() or select() of libc's with a stream in it: once no longer. */
+bool stream_wait_safe(void);
+/* Before a call that may block: returns when the socket is ready, or -1 with EINTR. */
+int stream_wait_ready(struct stream *s, int fd, short events);
+int stream_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+/* Is there a stream among them that may be exchanged? Else the calls are libc's. */
+bool stream_poll_wanted(struct pollfd *fds, nfds_t n);
+bool stream_select_wanted(int n, const fd_set *in, const fd_set *out);
+int stream_select(int n, fd_set *in, fd_set *out, fd_set *err, const struct timespec *timeout,
+		  const sigset_t *mask);
+/* Who sleeps in one of these is to look again. */
+void stream_kick(void);
+void stream_wait_fork_child(void);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams in the program's epoll sets. A set knows a descriptor by its file: when the file is
+ * exchanged, the old one is taken out and the new one put in, with the events that the program had
+ * asked for. Being put in, it tells of what is there already, so no event is lost; one that the
+ * program has seen may come again. And while a stream waits for the router, the sets that it is in
+ * hold the router's connection, so that who sleeps there is woken. Any thread.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "real.h"
+#include "stream.h"
+
+/* In the program's sets: no pointer, and hardly a number of its own. */
+#define ROUTER_MARK 0xf7ee910aad5c0de1ull
+
+static struct stream_watch *
+watch_find(struct stream *s, int epfd, int fd)
+{
+	for (unsigned i = 0; i < s->num_watches && i < STREAM_EPOLLS; i++)
+		if (s->watches[i].epfd == epfd && s->watches[i].fd == fd)
+			return &s->watches[i];
+	return NULL;
+}
+
+static void
+watch_remove(struct stream *s, struct stream_watch *w)
+{
+	*w = s->watches[--s->num_watches];
+}
+
+static void
+watch_add(struct stream *s, int epfd, int fd, const struct epoll_event *event)
+{
+	/*
+	 * Disarmed or not, nobody can tell: EPOLLONESHOT stays with the kernel. So does what is in
+	 * more sets than we remember.
+	 */
+	if (s->num_watches >= STREAM_EPOLLS || (event->events & (EPOLLONESHOT | EPOLLEXCLUSIVE)))
+		s->num_watches = STREAM_EPOLLS + 1;
+	else
+		s->watches[s->num_watches++] = (struct stream_watch){epfd, *event, fd};
+}
+
+static void
+listen_in(int epfd)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u64 = ROUTER_MARK};
+	int fd = stream_router_fd();
+
+	if (fd >= 0)
+		(void)FF_REAL(epoll_ctl)(epfd, EPOLL_CTL_ADD, fd, &e); /* EEXIST: good */
+}
+
+void
+stream_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
+{
+	struct stream *s = stream_get(fd);
+	struct stream_watch *w;
+	int saved = errno;
+
+	if (!s)
+		return;
+	stream_lock(s);
+	w = watch_find(s, epfd, fd);
+	if (op == EPOLL_CTL_DEL && w)
+		watch_remove(s, w);
+	else if (op != EPOLL_CTL_DEL && w && !(event->events & EPOLLONESHOT))
+		w->event = *event;
+	else if (op != EPOLL_CTL_DEL && s->num_watches <= STREAM_EPOLLS)
+		watch_add(s, epfd, fd, event);
+	if (stream_state_is(s, STREAM_ASKED) || stream_state_is(s, STREAM_OFFERED)) {
+		if (s->num_watches > STREAM_EPOLLS) {
+			stream_forget(s);
+			stream_offer_drop(s);
+			atomic_store(&s->state, STREAM_STAYS);
+		} else {
+			stream_epoll_listen(s);
+		}
+	}
+	stream_unlock(s);
+	fdobj_put(s->obj);
+	errno = saved;
+}
+
+void
+stream_epoll_listen(struct stream *s)
+{
+	for (unsigned i = 0; i < s->num_watches && i < STREAM_EPOLLS; i++)
+		listen_in(s->watches[i].epfd);
+}
+
+/* A set that is gone, or another one by now, does not know the descriptor: it is forgotten. */
+void
+stream_epoll_out(struct stream *s)
+{
+	struct stream_watch *w = s->watches;
+	struct epoll_event unused;
+
+	while (w < s->watches + s->num_watches) {
+		memset(&unused, 0, sizeof(unused));
+		if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_DEL, w->fd, &unused))
+			watch_remove(s, w);
+		else
+			w++;
+	}
+}
+
+void
+stream_epoll_in(struct stream *s)
+{
+	for (unsigned i = 0; i < s->num_watches; i++) {
+		struct stream_watch *w = &s->watches[i];
+
+		(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &w->event);
+	}
+}
+
+int
+stream_epoll_filter(struct epoll_event *events, int n)
+{
+	int left = 0;
+
+	for (int i = 0; i < n; i++)
+		if (events[i].data.u64 != ROUTER_MARK)
+			events[left++] = events[i];
+	if (left < n)
+		(void)stream_router_look();
+	return left;
+}
