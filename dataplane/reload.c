@@ -97,16 +97,19 @@ reload_log(const struct ff_config *fresh)
 	ff_config_log_apply(&ff_config);
 }
 
+static const char *
+tenant_name(uint32_t index)
+{
+	const struct ff_tenant *t = ff_tenant_by_index(index);
+
+	return t ? t->name : NULL;
+}
+
 /* ff_config has the new table already; nothing may point to the old one any more. */
 static void
-reload_overlay(const struct ff_config *old)
+reload_overlay(void)
 {
-	const struct ff_overlay_conf *a = &old->overlay, *b = &ff_config.overlay;
-
-	ff_overlay_static_set(
-		b, a->num_statics != b->num_statics ||
-			   (a->num_statics && memcmp(a->statics, b->statics,
-						     a->num_statics * sizeof(*a->statics)) != 0));
+	ff_overlay_static_set(&ff_config.overlay, tenant_name);
 }
 
 static const struct ff_container_conf *
@@ -229,7 +232,7 @@ ff_reload(void)
 		ff_config.overlay.statics = fresh.overlay.statics;
 		ff_config.overlay.num_statics = fresh.overlay.num_statics;
 		reload_containers(&old);
-		reload_overlay(&old);
+		reload_overlay();
 		keep_places(&old);
 		ff_config_free(&old);
 		ff_info("config", "SIGHUP: %s is in force", conf_path);

@@ -221,12 +221,12 @@ room_make(uint32_t tenant)
 
 /* ---- what the resolver calls ---- */
 
-static bool
-entry_same(const struct ff_overlay_entry *a, const struct ff_overlay_entry *b)
+bool
+overlay_entry_same(const struct ff_overlay_entry *a, const struct ff_overlay_entry *b)
 {
 	return a->state == b->state && !memcmp(a->host, b->host, 16) &&
 	       !memcmp(a->mac, b->mac, 6) && a->vxlan == b->vxlan && a->vni == b->vni &&
-	       a->mtu == b->mtu;
+	       a->ifindex == b->ifindex && a->mtu == b->mtu;
 }
 
 const struct ff_overlay_entry *
@@ -265,7 +265,7 @@ overlay_cache_put(uint32_t tenant, const uint8_t gid[16], const struct ff_overla
 	if (tenant > FF_OVERLAY_UNDERLAY)
 		return -EINVAL;
 	old = atomic_load_explicit(node_link(tenant, gid), memory_order_relaxed);
-	if (old && entry_same(&old->e, e))
+	if (old && overlay_entry_same(&old->e, e))
 		return 0;
 	n = calloc(1, sizeof(*n));
 	if (!n)
@@ -323,6 +323,33 @@ overlay_cache_age(void)
 		for (unsigned q = 0; cache.tenants[i].num && q < QUEUES; q++)
 			queue_age(&cache.tenants[i].q[q]);
 	retired_free();
+}
+
+/* Entries that are newer than begin were made by fn. */
+static void
+queue_check(struct node_list *q, uint32_t begin, overlay_cache_check *fn, void *arg)
+{
+	struct ff_overlay_entry e;
+	struct node *n, *next;
+	uint8_t gid[16];
+
+	for (n = TAILQ_FIRST(q); n; n = next) {
+		next = TAILQ_NEXT(n, link);
+		e = n->e;
+		memcpy(gid, n->gid, 16);
+		if ((int32_t)(e.generation - begin) <= 0)
+			fn(n->tenant, gid, &e, arg);
+	}
+}
+
+void
+overlay_cache_check_all(overlay_cache_check *fn, void *arg)
+{
+	uint32_t begin = cache.generation;
+
+	for (unsigned i = 0; i < FF_OVERLAY_TENANTS_MAX; i++)
+		for (unsigned q = 0; cache.tenants[i].num && q < QUEUES; q++)
+			queue_check(&cache.tenants[i].q[q], begin, fn, arg);
 }
 
 static void

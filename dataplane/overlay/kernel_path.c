@@ -154,6 +154,28 @@ bridge_has_vxlan(unsigned bridge)
 }
 
 /*
+ * The way by the underlay ends at the next hop r on l. Routes name a bridge or bond, while a port
+ * beside the kernel is on what lies below it: on a bridge the next hop's MAC tells which.
+ */
+static void
+by_underlay(struct netspace *host, const struct nl_link *l, const struct nl_route *r,
+	    struct path *p)
+{
+	static const char *const above[] = {"bond", "team", "openvswitch", "macvlan", "ipvlan"};
+	unsigned port = 0;
+
+	memcpy(p->e.host, r->next_hop, 16);
+	p->e.state = FF_OVERLAY_REMOTE;
+	p->e.ifindex = l->index;
+	for (unsigned i = 0; i < sizeof(above) / sizeof(above[0]); i++)
+		if (!strcmp(l->kind, above[i]))
+			p->e.ifindex = FF_OVERLAY_IFINDEX_ANY;
+	if (!strcmp(l->kind, "bridge"))
+		p->e.ifindex = nl_fdb_port(host, l->index, p->e.mac, &port) ? FF_OVERLAY_IFINDEX_ANY
+									    : port;
+}
+
+/*
  * The host routes it. A container's packets leave by a gateway only: what is on the host's own
  * links is a host, not a container. The default route leads out of the overlay.
  */
@@ -185,8 +207,7 @@ by_route(struct netspace *host, const uint8_t gid[16], bool from_host, struct pa
 	}
 	if (bridge_has_vxlan(l.index))
 		return by_bridge(host, l.index, p);
-	memcpy(p->e.host, r.next_hop, 16);
-	p->e.state = FF_OVERLAY_REMOTE;
+	by_underlay(host, &l, &r, p);
 	return 0;
 }
 
@@ -265,7 +286,6 @@ path_find_host(struct netspace *host, const uint8_t addr[16], struct path *p)
 	if (rc)
 		return rc;
 	mtu_lower(p, r.mtu ? r.mtu : l.mtu);
-	memcpy(p->e.host, r.next_hop, 16);
-	p->e.state = FF_OVERLAY_REMOTE;
+	by_underlay(host, &l, &r, p);
 	return 0;
 }

@@ -49,8 +49,16 @@ struct ff_overlay_entry {
 	uint8_t mac[6];
 	bool vxlan; /* else straight on the underlay */
 	uint32_t vni;
+	/*
+	 * No vxlan: the interface of this host by which mac is reached. 0: the configuration says
+	 * what mac is.
+	 */
+	uint32_t ifindex;
 	uint16_t mtu; /* of the overlay: longest inner IP packet; 0: not known */
 };
+
+/* In place of an interface: one of several, or which one is not to be seen. */
+#define FF_OVERLAY_IFINDEX_ANY UINT32_MAX
 
 /* Who asks: addresses are unique inside a tenant only. */
 struct ff_overlay_scope {
@@ -98,8 +106,7 @@ void ff_overlay_lookup(uint32_t tenant, const uint8_t gid[16], struct ff_overlay
 int ff_overlay_ask(const struct ff_overlay_scope *scope, const uint8_t gid[16]);
 /*
  * Control thread: the tenant is gone: its index may be given to another, who must not find its
- * entries. FF_OVERLAY_ALL: the configuration has changed; LOCAL entries stay, the others are asked
- * for anew.
+ * entries. FF_OVERLAY_ALL: of all tenants; LOCAL entries stay, the others are asked for anew.
  */
 #define FF_OVERLAY_ALL UINT32_MAX
 void ff_overlay_flush(uint32_t tenant);
@@ -129,8 +136,11 @@ void ff_overlay_stop(void);
 int ff_overlay_follow_hosts(void);
 /*
  * Control thread: another table for the static provider, if it is in use; the former one may be
- * freed then. changed: it says something else, so that all is asked for anew.
+ * freed then. Addresses of which it says the same keep their entries, generation included; others
+ * get the new answer at once, or are asked for anew. name_of: the name of a tenant, as in struct
+ * ff_overlay_scope.
  */
-void ff_overlay_static_set(const struct ff_overlay_conf *conf, bool changed);
+typedef const char *ff_overlay_tenant_name(uint32_t tenant);
+void ff_overlay_static_set(const struct ff_overlay_conf *conf, ff_overlay_tenant_name *name_of);
 
 #endif

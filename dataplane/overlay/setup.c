@@ -73,13 +73,9 @@ ff_overlay_stop(void)
 }
 
 void
-ff_overlay_static_set(const struct ff_overlay_conf *conf, bool changed)
+ff_overlay_static_set(const struct ff_overlay_conf *conf, ff_overlay_tenant_name *name_of)
 {
-	for (unsigned i = 0; i < setup.num; i++) {
-		if (setup.providers[i] != &ff_overlay_static)
-			continue;
-		ff_overlay_static.init(conf);
-		if (changed)
-			ff_overlay_flush(FF_OVERLAY_ALL);
-	}
+	for (unsigned i = 0; i < setup.num; i++)
+		if (setup.providers[i] == &ff_overlay_static)
+			overlay_static_replace(conf, name_of);
 }

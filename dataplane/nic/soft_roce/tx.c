@@ -30,9 +30,22 @@ static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 /* Who a packet goes to, and how it is to be treated on its way. */
 struct label {
 	const uint8_t *sgid, *dgid;
-	uint8_t traffic_class, hop_limit;
+	uint8_t tos, hop_limit;
 	uint16_t sport;
 };
+
+/*
+ * What the network sees of a priority: the traffic class that the program set, but for its ECN
+ * bits, which are ours. Where it set none, its service level, as a class selector (RFC 2474,
+ * 4.2.2.2); of these there are eight: SL 8 to 15 are as 0 to 7.
+ */
+static uint8_t
+tos_of(uint8_t traffic_class, uint8_t sl)
+{
+	uint8_t tos = traffic_class ? traffic_class & ~3u : (sl & 7u) << 5;
+
+	return tos | ECT0;
+}
 
 static uint16_t
 ip4_sum(const uint8_t *h)
@@ -57,7 +70,6 @@ wrap(uint8_t *at, const struct label *b, size_t len)
 {
 	unsigned ip = ip_len(b->dgid);
 	uint16_t udp_len = (uint16_t)(SROCE_UDP + len + ROCE_ICRC), sum;
-	uint8_t tos = (b->traffic_class & ~3u) | ECT0;
 	struct udphdr *udp = (struct udphdr *)(at + ip);
 	uint32_t crc;
 
@@ -65,7 +77,7 @@ wrap(uint8_t *at, const struct label *b, size_t len)
 	if (ip == SROCE_IP4) {
 		struct iphdr h = {.version = 4,
 				  .ihl = 5,
-				  .tos = tos,
+				  .tos = b->tos,
 				  .tot_len = htons((uint16_t)(ip + udp_len)),
 				  .frag_off = htons(IP_DF),
 				  .ttl = b->hop_limit ? b->hop_limit : TTL,
@@ -77,7 +89,7 @@ wrap(uint8_t *at, const struct label *b, size_t len)
 		sum = htons(ip4_sum(at));
 		memcpy(at + 10, &sum, sizeof(sum));
 	} else {
-		struct ip6_hdr h = {.ip6_flow = htonl(6u << 28 | (uint32_t)tos << 20)};
+		struct ip6_hdr h = {.ip6_flow = htonl(6u << 28 | (uint32_t)b->tos << 20)};
 
 		h.ip6_plen = htons(udp_len);
 		h.ip6_nxt = IPPROTO_UDP;
@@ -147,7 +159,7 @@ source_owned(struct sqp *s, const uint8_t sgid[16])
 	return s->own;
 }
 
-/* 0; -EAGAIN: the resolver is still looking; -EHOSTUNREACH. */
+/* 0; -EAGAIN: the resolver is still looking; -EHOSTUNREACH. Sets s->why. */
 static int
 path_find(struct sqp *s, const uint8_t dgid[16], struct ff_path *path)
 {
@@ -155,16 +167,23 @@ path_find(struct sqp *s, const uint8_t dgid[16], struct ff_path *path)
 	struct ff_overlay_entry e;
 	int rc;
 
+	s->why = SROCE_DROP_PATH;
 	ff_overlay_lookup(c->tenant->index, dgid, &e);
-	rc = e.state == FF_OVERLAY_REMOTE    ? sroce_path(c, &e, path)
+	rc = e.state == FF_OVERLAY_REMOTE    ? sroce_path(c, &e, path, &s->why)
 	     : e.state == FF_OVERLAY_UNKNOWN ? -EAGAIN
 					     : -EHOSTUNREACH;
 	if (rc) {
 		sroce_ask_again(s, dgid);
 		return rc;
 	}
-	memcpy(path->src_mac + 2, s->l->sgid + 12, 4);
 	return 0;
+}
+
+/* UD: each message may come from another address of the container. */
+static void
+source_mac(struct ff_path *path, const uint8_t sgid[16])
+{
+	memcpy(path->src_mac + 2, sgid + 12, 4);
 }
 
 void
@@ -194,11 +213,10 @@ run_add(struct sworker *sw, const struct ff_path *path, const struct label *b, u
 {
 	struct ff_port_tx *t = sw->tx_runs ? &sw->tx[sw->tx_runs - 1] : NULL;
 	const uint8_t *ip = sw->tx_bytes + sw->tx_used + FF_PORT_HEADROOM;
-	uint8_t tos = (b->traffic_class & ~3u) | ECT0;
 
 	/* One Ethernet type for all. */
 	if (t && t->bytes[FF_PORT_HEADROOM] >> 4 == ip[0] >> 4 && len <= t->seg_len &&
-	    t->len % ff_port_tx_stride(t) == 0 && t->tos == tos &&
+	    t->len % ff_port_tx_stride(t) == 0 && t->tos == b->tos &&
 	    !((t->src_port ^ b->sport) & sw->src_mask) && path_same(t->path, path)) {
 		t->len += FF_PORT_HEADROOM + len;
 	} else {
@@ -209,7 +227,7 @@ run_add(struct sworker *sw, const struct ff_path *path, const struct label *b, u
 			.len = FF_PORT_HEADROOM + len,
 			.seg_len = (uint16_t)len,
 			.src_port = b->sport,
-			.tos = tos,
+			.tos = b->tos,
 		};
 		sw->tx_runs++;
 	}
@@ -269,7 +287,7 @@ ud_build(struct sqp *s, struct lop *op)
 	struct sworker *sw = s->sw;
 	const struct label b = {.sgid = op->sgid,
 				.dgid = op->dgid,
-				.traffic_class = op->traffic_class,
+				.tos = tos_of(op->traffic_class, op->sl),
 				.hop_limit = op->hop_limit,
 				.sport = s->sport};
 	uint8_t *at = room(sw);
@@ -280,13 +298,15 @@ ud_build(struct sqp *s, struct lop *op)
 	if (rc == -EADDRNOTAVAIL)
 		sw->drops[SROCE_DROP_SOURCE]++;
 	else if (rc == -EHOSTUNREACH)
-		sw->drops[SROCE_DROP_PATH]++;
+		sw->drops[s->why]++;
 	if (rc)
 		return rc == -EAGAIN ? rc : 0;
 	rc = roce_ud_tx(&s->q, &op->rwr, at + ip_len(b.dgid) + SROCE_UDP, &len);
-	if (!rc)
-		run_add(sw, &s->path, &b, wrap(at, &b, len));
-	return rc;
+	if (rc)
+		return rc;
+	source_mac(&s->path, b.sgid);
+	run_add(sw, &s->path, &b, wrap(at, &b, len));
+	return 0;
 }
 
 /* One message; false: not now. */
@@ -319,7 +339,7 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 	const struct ff_qp *qp = s->l->qp;
 	const struct label b = {.sgid = s->l->sgid,
 				.dgid = qp->attr.ah.dgid,
-				.traffic_class = qp->attr.ah.traffic_class,
+				.tos = tos_of(qp->attr.ah.traffic_class, qp->attr.ah.sl),
 				.hop_limit = qp->attr.ah.hop_limit,
 				.sport = s->sport};
 	unsigned head = ip_len(b.dgid) + SROCE_UDP, n;
@@ -333,6 +353,7 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 		return n;
 	}
 	reachable = source_owned(s, b.sgid) && !path_find(s, b.dgid, &s->path);
+	source_mac(&s->path, b.sgid);
 	for (n = 0; n < SROCE_TX_TURN; n++) {
 		uint8_t *at = room(sw);
 		size_t len = roce_tx(&s->q, sw->now, at + head);
@@ -343,7 +364,7 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 		}
 		/* As on a wire that leads nowhere. */
 		if (!reachable)
-			sw->drops[s->own ? SROCE_DROP_PATH : SROCE_DROP_SOURCE]++;
+			sw->drops[s->own ? s->why : SROCE_DROP_SOURCE]++;
 		else
 			run_add(sw, &s->path, &b, wrap(at, &b, len));
 	}

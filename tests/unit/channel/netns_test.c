@@ -12,23 +12,25 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "nic/nic.h"
 
 #define SKIP 77 /* what meson takes for a skipped test */
 
 static char ns_path[64];
 static pid_t holder;
 
-/* A process that holds a new network namespace with one veth pair. False: not allowed. */
-static bool
+/* A process that holds a new network namespace with one veth pair. -1: not allowed. */
+static pid_t
 namespace_make(void)
 {
 	int ready[2];
 	char ok = 0;
+	pid_t pid;
 
 	if (pipe(ready))
-		return false;
-	holder = fork();
-	if (!holder) {
+		return -1;
+	pid = fork();
+	if (!pid) {
 		ok = !unshare(CLONE_NEWNET) &&
 		     !system("ip link add eth0 type veth peer name peer0 && ip link set peer0 up "
 			     "&& ip link set eth0 up && ip link set lo up");
@@ -41,8 +43,9 @@ namespace_make(void)
 		ok = 0;
 	close(ready[0]);
 	close(ready[1]);
-	snprintf(ns_path, sizeof(ns_path), "/proc/%d/ns/net", (int)holder);
-	return ok;
+	if (!ok && pid > 0)
+		kill(pid, SIGKILL);
+	return ok ? pid : -1;
 }
 
 static void
@@ -174,7 +177,104 @@ test_missing(void)
 	harness_control(missing, NULL);
 }
 
-/* The same container in a new namespace under the same name: add again, and it is followed. */
+/* What the backend hears of container "r": '-' an address is gone, '+' it is there. */
+static char heard[16];
+
+static void
+hear(const struct ff_container *c, const uint8_t gid[16], bool here)
+{
+	size_t n = strlen(heard);
+
+	if (!strcmp(c->id, "r") && n + 1 < sizeof(heard))
+		heard[n] = here ? '+' : '-';
+}
+
+static char link_path[128];
+
+static void
+add_by_link(void *arg)
+{
+	struct ff_container_conf conf = {.id = "r", .tenant = "t"};
+	char err[256] = "";
+
+	memset(heard, 0, sizeof(heard));
+	snprintf(conf.netns, sizeof(conf.netns), "%s", link_path);
+	*(int *)arg = ff_container_add(&conf, err, sizeof(err));
+	CU_ASSERT_STRING_EQUAL(err, "");
+}
+
+static void
+hear_set(void *arg)
+{
+	static const struct ff_nic_ops *before;
+	static struct ff_nic_ops ops;
+
+	if (arg) {
+		before = ff_nic;
+		ops = *before;
+		ops.address = hear;
+		ff_nic = &ops;
+	} else {
+		ff_nic = before;
+	}
+}
+
+/* link_path leads to a new namespace, of the same address. */
+static pid_t
+relink(void)
+{
+	pid_t pid = namespace_make();
+	char cmd[128], target[64];
+
+	CU_ASSERT_FATAL(pid > 0);
+	snprintf(cmd, sizeof(cmd),
+		 "nsenter --net=/proc/%d/ns/net ip address add 10.41.0.2/24 dev "
+		 "eth0",
+		 (int)pid);
+	CU_ASSERT_EQUAL(system(cmd), 0);
+	snprintf(target, sizeof(target), "/proc/%d/ns/net", (int)pid);
+	unlink(link_path);
+	CU_ASSERT_EQUAL(symlink(target, link_path), 0);
+	return pid;
+}
+
+/*
+ * A container's namespace is made anew, under the same name and with the same address: who holds
+ * on to the old one is told to let go.
+ */
+static void
+test_anew(void)
+{
+	pid_t pids[2];
+	uint32_t gen;
+	int rc = -1;
+
+	harness_control(hear_set, "");
+	snprintf(link_path, sizeof(link_path), "%s/anew", harness_run_dir());
+	pids[0] = relink();
+	harness_control(add_by_link, &rc);
+	CU_ASSERT_EQUAL_FATAL(rc, 0);
+	CU_ASSERT_STRING_EQUAL(heard, "+");
+	gen = harness_container("r")->gid_gen;
+	harness_control(add_by_link, &rc);
+	CU_ASSERT_EQUAL(rc, 0);
+	CU_ASSERT_STRING_EQUAL(heard, "");
+	pids[1] = relink();
+	harness_control(add_by_link, &rc);
+	CU_ASSERT_EQUAL(rc, 0);
+	CU_ASSERT_STRING_EQUAL(heard, "-+");
+	CU_ASSERT_NOT_EQUAL(harness_container("r")->gid_gen, gen);
+	CU_ASSERT_TRUE(slot_is("r", 0, "10.41.0.2"));
+	CU_ASSERT_EQUAL(harness_del("r"), 0);
+	unlink(link_path);
+	harness_control(hear_set, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+}
+
+/* The same container added again: it is followed as before. */
 static void
 test_again(void)
 {
@@ -192,17 +292,15 @@ int
 main(void)
 {
 	static const struct harness_test tests[] = {
-		{"follow", test_follow},
-		{"rename", test_rename},
-		{"missing", test_missing},
-		{"again", test_again},
+		{"follow", test_follow}, {"rename", test_rename}, {"missing", test_missing},
+		{"anew", test_anew},	 {"again", test_again},
 	};
 
-	if (geteuid() || !namespace_make()) {
+	holder = geteuid() ? -1 : namespace_make();
+	if (holder < 0) {
 		printf("needs root, ip and nsenter\n");
-		if (holder > 0)
-			kill(holder, SIGKILL);
 		return SKIP;
 	}
+	snprintf(ns_path, sizeof(ns_path), "/proc/%d/ns/net", (int)holder);
 	return harness_main("netns", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -38,7 +38,10 @@ holder_start(void)
 	return ok ? pid : -1;
 }
 
-/* Underlay 10.8.0.1 (here) and 10.8.0.2; 10.99.0.2 is on the vxlan device there. */
+/*
+ * Underlay 10.8.0.1 (here) and 10.8.0.2; 10.99.0.2 is on the vxlan device there. That has no IPv6,
+ * whose solicitations and reports of groups would come amid the replies, when they like.
+ */
 static bool
 peer_make(pid_t pid, const char *csum)
 {
@@ -47,6 +50,7 @@ peer_make(pid_t pid, const char *csum)
 	snprintf(cmd, sizeof(cmd),
 		 "ip link add w0 type veth peer name w1 netns %d && ip addr add 10.8.0.1/24 dev w0 "
 		 "&& ip link set w0 up && nsenter -t %d -n sh -ec '"
+		 "v6=/proc/sys/net/ipv6/conf/default/disable_ipv6; [ ! -e $v6 ] || echo 1 >$v6; "
 		 "ip addr add 10.8.0.2/24 dev w1; ip link set w1 up; ip link add vx0 address "
 		 "02:01:00:00:00:00 type vxlan id %u dstport %u local 10.8.0.2 remote 10.8.0.1 %s; "
 		 "ip addr add 10.99.0.2/24 dev vx0; ip link set vx0 up; "

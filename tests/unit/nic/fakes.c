@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../../dataplane/nic/soft_roce/soft_roce.h"
 #include "harness_priv.h"
 
 static struct ff_msg *control[64];
@@ -12,12 +11,13 @@ static unsigned num_control;
 static struct ff_procmem_job *jobs[64];
 static unsigned num_jobs;
 
-const struct ff_worker_stage *h_stage;
+const struct ff_worker_stage *h_stages[FF_STAGES_MAX];
+unsigned h_num_stages;
 struct h_mrs h_mrs[H_MRS];
 struct ff_proc h_proc;
 uint64_t h_now = 1000000;
 unsigned h_events[64];
-bool h_hold_jobs;
+bool h_hold_jobs, h_control_full;
 int h_copy_fault;
 unsigned h_freed;
 struct ff_idtab ff_qps, ff_keys, ff_ahs;
@@ -30,8 +30,8 @@ ff_log(enum ff_log_level level, const char *component, const char *fmt, ...)
 int
 ff_worker_stage_register(const struct ff_worker_stage *s)
 {
-	h_stage = s;
-	return 0;
+	h_stages[h_num_stages] = s;
+	return (int)h_num_stages++;
 }
 void
 ff_worker_priv_set(struct ff_worker *w, int slot, void *priv)
@@ -62,6 +62,8 @@ ff_worker_post(struct ff_worker *w, struct ff_msg *m)
 int
 ff_control_post(struct ff_msg *m)
 {
+	if (h_control_full)
+		return -EAGAIN;
 	control[num_control++] = m;
 	return 0;
 }
@@ -167,7 +169,10 @@ ff_mcast_foreach(const struct ff_tenant *t, const uint8_t mgid[16],
 bool
 ff_container_has_gid(const struct ff_container *c, const uint8_t gid[16])
 {
-	return !memcmp(c->gids[0].raw, gid, 16);
+	for (unsigned i = 0; i < FF_GIDS_MAX; i++)
+		if (c->gids[i].valid && !memcmp(c->gids[i].raw, gid, 16))
+			return true;
+	return false;
 }
 const struct ff_umem_seg *
 ff_umem_seg_at(const struct ff_umem *m, uint64_t off)
@@ -249,94 +254,4 @@ h_run_control(void)
 		control[i]->fn(control[i]);
 	}
 	num_control = 0;
-}
-
-/* ---- no wire ---- */
-
-bool
-sroce_enabled(void)
-{
-	return false;
-}
-
-uint8_t
-sroce_mtu(void)
-{
-	return 0;
-}
-
-int
-sroce_init(void)
-{
-	return 0;
-}
-
-void
-sroce_fini(void)
-{
-}
-
-int
-sroce_ask(struct ff_container *c, const uint8_t gid[16])
-{
-	return 0;
-}
-
-void
-sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here)
-{
-}
-
-void
-sroce_transport_counters(unsigned worker, struct ff_nic_counters *out)
-{
-}
-
-bool
-sroce_qp_peer(const struct ff_qp *qp, struct ff_nic_peer *out)
-{
-	return false;
-}
-
-void
-sroce_tenant_gone(uint32_t index)
-{
-}
-
-void
-sroce_port_counters(unsigned worker, struct ff_nic_counters *out)
-{
-}
-
-void
-sroce_qp_counters(const struct ff_qp *qp, struct ff_nic_counters *out)
-{
-}
-
-int
-sroce_modify(struct lqp *l)
-{
-	return 0;
-}
-
-void
-sroce_post(struct lqp *l, struct lop *op)
-{
-	abort();
-}
-
-void
-sroce_stop(struct lqp *l)
-{
-}
-
-bool
-sroce_is_remote(const struct lqp *l, const uint8_t gid[16])
-{
-	return false;
-}
-
-void
-sroce_free(struct lqp *l)
-{
 }

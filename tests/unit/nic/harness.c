@@ -27,14 +27,16 @@ h_init(void)
 	for (unsigned i = 0; i < 2; i++) {
 		h_container[i].tenant = &tenant;
 		h_container[i].gids[0].raw[15] = (uint8_t)(1 + i);
+		h_container[i].gids[0].valid = true;
 		h_container[i].procmem = (struct ff_procmem *)&h_proc;
 	}
 	if (ff_nic_local.probe())
 		return -1;
 	for (unsigned i = 0; i < H_WORKERS; i++) {
 		workers[i].index = i;
-		if (h_stage->init(&workers[i]))
-			return -1;
+		for (unsigned k = 0; k < h_num_stages; k++)
+			if (h_stages[k]->init(&workers[i]))
+				return -1;
 	}
 	return 0;
 }
@@ -43,8 +45,15 @@ void
 h_fini(void)
 {
 	for (unsigned i = 0; i < H_WORKERS; i++)
-		h_stage->fini(&workers[i]);
+		for (unsigned k = h_num_stages; k; k--)
+			h_stages[k - 1]->fini(&workers[i]);
 	rte_eal_cleanup();
+}
+
+struct ff_worker *
+ff_worker_get(unsigned index)
+{
+	return &workers[index];
 }
 
 static void
@@ -98,8 +107,8 @@ h_set_state(struct h_qp *q, enum ff_qp_state s)
 	ff_nic_local.qp_modify(&q->qp, &a, FF_QPM_STATE);
 }
 
-static void
-to_rts(struct h_qp *q, struct h_qp *peer)
+struct ff_qp_attr
+h_attr(const struct h_qp *peer)
 {
 	struct ff_qp_attr a = {
 		.state = FF_QPS_INIT,
@@ -117,7 +126,13 @@ to_rts(struct h_qp *q, struct h_qp *peer)
 	};
 
 	memcpy(a.ah.dgid, peer->container->gids[0].raw, 16);
-	ff_nic_local.qp_modify(&q->qp, &a, FF_QPM_STATE);
+	return a;
+}
+
+void
+h_to_rts(struct h_qp *q, const struct ff_qp_attr *attr)
+{
+	ff_nic_local.qp_modify(&q->qp, attr, FF_QPM_STATE);
 	h_set_state(q, FF_QPS_RTR);
 	h_set_state(q, FF_QPS_RTS);
 }
@@ -125,9 +140,11 @@ to_rts(struct h_qp *q, struct h_qp *peer)
 void
 h_connect(struct h_qp *a, struct h_qp *b)
 {
-	to_rts(a, b);
+	struct ff_qp_attr to_b = h_attr(b), to_a = h_attr(a);
+
+	h_to_rts(a, &to_b);
 	if (a != b)
-		to_rts(b, a);
+		h_to_rts(b, &to_a);
 }
 
 uint32_t
@@ -190,6 +207,7 @@ h_post_send(struct h_qp *q, const struct h_wr *wr)
 	} else if (q->qp.type == IB_UVERBS_QPT_UD) {
 		w->wr.wr.ud.remote_qpn = wr->remote_qpn;
 		w->wr.wr.ud.remote_qkey = wr->qkey;
+		w->wr.wr.ud.ah_num = wr->ah_num;
 		w->wr.wr.ud.av.grh.dgid.raw[15] = (uint8_t)wr->raddr;
 		if (wr->raddr > 255)
 			w->wr.wr.ud.av.grh.dgid.raw[0] = 0xff;
@@ -233,7 +251,8 @@ h_pass(unsigned w)
 
 		m->fn(m);
 	}
-	h_stage->poll(&workers[w], h_now);
+	for (unsigned i = 0; i < h_num_stages; i++)
+		h_stages[i]->poll(&workers[w], h_now);
 }
 
 void
@@ -255,7 +274,10 @@ h_settle(void)
 bool
 h_sleepy(unsigned w)
 {
-	return !h_stage->sleep_prepare(&workers[w]);
+	for (unsigned i = 0; i < h_num_stages; i++)
+		if (h_stages[i]->sleep_prepare(&workers[w]))
+			return false;
+	return true;
 }
 
 const struct ib_uverbs_wc *

@@ -39,7 +39,10 @@ extern struct ff_container h_container[2];
 /* A QP of container c on worker w; its queues hold 16. NULL on failure. */
 struct h_qp *h_qp_new(uint8_t type, unsigned c, unsigned w);
 void h_qp_free(struct h_qp *q);
-/* Both to RTS, connected to each other; psn_a, psn_b are their first PSNs. */
+/* What h_connect() sets: a test may set something else. */
+struct ff_qp_attr h_attr(const struct h_qp *peer);
+void h_to_rts(struct h_qp *q, const struct ff_qp_attr *attr);
+/* Both to RTS, connected to each other. */
 void h_connect(struct h_qp *a, struct h_qp *b);
 void h_set_state(struct h_qp *q, enum ff_qp_state s);
 
@@ -60,7 +63,7 @@ struct h_wr {
 	uint32_t rkey;
 	uint64_t compare_add, swap;
 	uint32_t imm;
-	uint32_t remote_qpn, qkey;
+	uint32_t remote_qpn, qkey, ah_num;
 	uint32_t num_sge; /* 0: 1 sge of addr, len (none when len is 0) */
 };
 void h_post_send(struct h_qp *q, const struct h_wr *wr);
@@ -75,8 +78,9 @@ void h_settle(void);
 bool h_sleepy(unsigned w); /* sleep_prepare says that there is nothing to do */
 /* The next completion, or NULL. */
 const struct ib_uverbs_wc *h_wc(struct h_cq *cq);
-extern bool h_hold_jobs; /* the copier is stuck */
-extern int h_copy_fault; /* ff_umem_copy fails on this address range */
-extern unsigned h_freed; /* operations freed on the control thread */
+extern bool h_hold_jobs;    /* the copier is stuck */
+extern bool h_control_full; /* so is the control thread */
+extern int h_copy_fault;    /* ff_umem_copy fails on this address range */
+extern unsigned h_freed;    /* operations freed on the control thread */
 
 #endif

@@ -23,8 +23,10 @@ struct h_mrs {
 	bool used;
 };
 
-extern const struct ff_worker_stage *h_stage; /* what the backend registered */
-extern struct h_mrs h_mrs[H_MRS];	      /* by key */
+/* What the backend registered, in that order. */
+extern const struct ff_worker_stage *h_stages[FF_STAGES_MAX];
+extern unsigned h_num_stages;
+extern struct h_mrs h_mrs[H_MRS]; /* by key */
 extern struct ff_proc h_proc;
 
 void h_run_jobs(void);	  /* the fake copier */

@@ -244,9 +244,9 @@ test_host_gw(void)
 
 	RUN(self, "ip route add 10.245.2.0/24 via 192.168.1.2");
 	ask(c1, "10.245.2.7");
-	SAYS("10.245.2.7", "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1450");
+	SAYS("10.245.2.7", "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1450 by eth0");
 	RUN(self, "ip route replace 10.245.2.0/24 via 192.168.1.3");
-	SAYS("10.245.2.7", "plain ::ffff:192.168.1.3 vni 0 mac 02:00:c0:a8:01:03 mtu 1450");
+	SAYS("10.245.2.7", "plain ::ffff:192.168.1.3 vni 0 mac 02:00:c0:a8:01:03 mtu 1450 by eth0");
 	RUN(self, "ip route replace blackhole 10.245.2.0/24");
 	SAYS("10.245.2.7", "none");
 	/* Calico: no bridge; a router that has no address of its own. */
@@ -259,7 +259,7 @@ test_host_gw(void)
 		"ip route add 169.254.1.1 dev eth0\n"
 		"ip route add default via 169.254.1.1");
 	ask(c4, "10.246.2.9");
-	SAYS("10.246.2.9", "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1480");
+	SAYS("10.246.2.9", "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1480 by eth0");
 	/* A neighbour on this host that is none of ours. */
 	ask(c1, "10.246.1.2");
 	SAYS("10.246.1.2", "none");
@@ -293,16 +293,101 @@ test_underlay(void)
 
 	ask(nobody, "192.168.1.2");
 	CU_ASSERT(says(nobody, "192.168.1.2",
-		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500", false));
+		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500 by eth0",
+		       false));
 	RUN(self, "ip route add 198.51.100.0/24 via 192.168.1.3");
 	ask(nobody, "198.51.100.7");
 	CU_ASSERT(says(nobody, "198.51.100.7",
-		       "plain ::ffff:192.168.1.3 vni 0 mac 02:00:c0:a8:01:03 mtu 1500", false));
+		       "plain ::ffff:192.168.1.3 vni 0 mac 02:00:c0:a8:01:03 mtu 1500 by eth0",
+		       false));
 	RUN(self, "ip route replace 198.51.100.0/24 via 192.168.1.2 mtu 1400");
 	CU_ASSERT(says(nobody, "198.51.100.7",
-		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1400", false));
+		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1400 by eth0",
+		       false));
 	RUN(self, "ip route replace blackhole 198.51.100.0/24");
 	CU_ASSERT(says(nobody, "198.51.100.7", "none", false));
+}
+
+/* IPv6 on the underlay, and addresses of either family behind it. */
+static void
+test_host_gw6(void)
+{
+	struct netns c6 = netns_new();
+
+	RUN(self, "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n"
+		  "ip address add fd33::1/64 dev eth0 nodad\n"
+		  "ip route add fd46::/64 via fd33::2\n"
+		  "ip route add 10.247.2.0/24 via inet6 fd33::2");
+	RUN(host2, "ip address add fd33::2/64 dev eth0 nodad");
+	RUN(host3, "ip address add fe80::3/64 dev eth0 nodad");
+	CU_ASSERT_TRUE_FATAL(container_connect(c6, self, "cali6", NULL, "02:00:00:00:06:01", 1500));
+	RUN(self, "ip address add fe80::1 dev cali6 nodad\n"
+		  "echo 1 > /proc/sys/net/ipv4/conf/cali6/proxy_arp");
+	RUN(c6, "ip address add 10.246.1.6/32 dev eth0\n"
+		"ip address add fd32::6/128 dev eth0 nodad\n"
+		"ip link set eth0 up\n"
+		"ip route add 169.254.1.1 dev eth0\n"
+		"ip route add default via 169.254.1.1\n"
+		"ip route add default via fe80::1 dev eth0");
+	ask(c6, "fd46::9");
+	ask(c6, "10.247.2.9");
+	CU_ASSERT(says(c6, "fd46::9", "plain fd33::2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500 by eth0",
+		       false));
+	CU_ASSERT(says(c6, "10.247.2.9",
+		       "plain fd33::2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500 by eth0", false));
+	/* Another MAC; and the neighbour must be found anew. */
+	RUN(self, "ip neigh replace fd33::2 lladdr 02:00:c0:a8:01:22 dev eth0 nud permanent");
+	CU_ASSERT(says(c6, "fd46::9", "plain fd33::2 vni 0 mac 02:00:c0:a8:01:22 mtu 1500 by eth0",
+		       false));
+	RUN(self, "ip neigh del fd33::2 dev eth0");
+	CU_ASSERT(says(c6, "fd46::9", "plain fd33::2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500 by eth0",
+		       false));
+	/* As routing daemons announce it. */
+	RUN(self, "ip route replace fd46::/64 via fe80::3 dev eth0 mtu 1280");
+	CU_ASSERT(says(c6, "fd46::9", "plain fe80::3 vni 0 mac 02:00:c0:a8:01:03 mtu 1280 by eth0",
+		       false));
+	RUN(self, "ip route replace unreachable fd46::/64");
+	CU_ASSERT(says(c6, "fd46::9", "none", false));
+	netns_end(&c6);
+}
+
+/* A second link: routes tell which; on a bridge, where the MAC was seen. */
+static void
+test_interface(void)
+{
+	static const struct netns nobody = {.fd = RESOLVER_UNDERLAY};
+
+	RUN(self,
+	    "ip link add side type veth peer name side address 02:00:c0:a8:02:03 netns %d\n"
+	    "ip address add 192.168.2.1/24 dev side\n"
+	    "ip link set side up\n"
+	    "ip route add 203.0.113.0/24 via 192.168.1.3",
+	    (int)host3.pid);
+	RUN(host3, "ip address add 192.168.2.3/24 dev side\nip link set side up");
+	ask(nobody, "203.0.113.3");
+	CU_ASSERT(says(nobody, "203.0.113.3",
+		       "plain ::ffff:192.168.1.3 vni 0 mac 02:00:c0:a8:01:03 mtu 1500 by eth0",
+		       false));
+	RUN(self, "ip route replace 203.0.113.0/24 via 192.168.2.3");
+	CU_ASSERT(says(nobody, "203.0.113.3",
+		       "plain ::ffff:192.168.2.3 vni 0 mac 02:00:c0:a8:02:03 mtu 1500 by side",
+		       false));
+	RUN(self, "ip link add br9 type bridge\n"
+		  "ip link set br9 up\n"
+		  "ip address del 192.168.2.1/24 dev side\n"
+		  "ip link set side master br9\n"
+		  "ip address add 192.168.2.1/24 dev br9\n"
+		  "ip route replace 203.0.113.0/24 via 192.168.2.3");
+	CU_ASSERT(says(nobody, "203.0.113.3",
+		       "plain ::ffff:192.168.2.3 vni 0 mac 02:00:c0:a8:02:03 mtu 1500 by side",
+		       false));
+	/* No port has shown it. */
+	RUN(self, "ip neigh replace 192.168.2.77 lladdr 02:00:00:00:00:77 dev br9 nud permanent");
+	ask(nobody, "192.168.2.77");
+	CU_ASSERT(says(nobody, "192.168.2.77",
+		       "plain ::ffff:192.168.2.77 vni 0 mac 02:00:00:00:00:77 mtu 1500 by any",
+		       false));
+	RUN(self, "ip link del side\nip link del br9");
 }
 
 /* What is forgotten holds no namespace. And one that is none is refused. */
@@ -369,7 +454,9 @@ tests_run(void)
 	CU_add_test(s, "lost notifications", test_overflow);
 	CU_add_test(s, "Flannel", test_flannel);
 	CU_add_test(s, "host-gw", test_host_gw);
+	CU_add_test(s, "host-gw, IPv6", test_host_gw6);
 	CU_add_test(s, "the underlay", test_underlay);
+	CU_add_test(s, "interfaces", test_interface);
 	CU_add_test(s, "forgotten", test_forget);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();

@@ -4,6 +4,7 @@
 
 #include <CUnit/Basic.h>
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -123,19 +124,34 @@ ask(struct netns from, const char *address)
 	return q.e;
 }
 
+/* " by NAME"; nothing where there is no interface to name. */
 static void
-entry_text(const struct ff_overlay_entry *e, char out[128])
+interface_text(uint32_t ifindex, char out[IF_NAMESIZE + 4])
+{
+	char name[IF_NAMESIZE] = "any";
+
+	out[0] = '\0';
+	if (!ifindex)
+		return;
+	if (ifindex != FF_OVERLAY_IFINDEX_ANY && !if_indextoname(ifindex, name))
+		strcpy(name, "gone");
+	snprintf(out, IF_NAMESIZE + 4, " by %s", name);
+}
+
+static void
+entry_text(const struct ff_overlay_entry *e, char out[160])
 {
 	static const char *const states[] = {"unknown", "local", "remote", "none"};
-	char host[INET6_ADDRSTRLEN];
+	char host[INET6_ADDRSTRLEN], by[IF_NAMESIZE + 4];
 
+	interface_text(e->ifindex, by);
 	inet_ntop(AF_INET6, e->host, host, sizeof(host));
 	if (e->state != FF_OVERLAY_REMOTE)
-		snprintf(out, 128, "%s", states[e->state]);
+		snprintf(out, 160, "%s", states[e->state]);
 	else
-		snprintf(out, 128, "%s %s vni %u mac %02x:%02x:%02x:%02x:%02x:%02x mtu %u",
+		snprintf(out, 160, "%s %s vni %u mac %02x:%02x:%02x:%02x:%02x:%02x mtu %u%s",
 			 e->vxlan ? "vxlan" : "plain", host, e->vni, e->mac[0], e->mac[1],
-			 e->mac[2], e->mac[3], e->mac[4], e->mac[5], e->mtu);
+			 e->mac[2], e->mac[3], e->mac[4], e->mac[5], e->mtu, by);
 }
 
 bool
@@ -143,7 +159,7 @@ says(struct netns from, const char *address, const char *wanted, bool ask_again)
 {
 	struct question q = question(from, address);
 	uint64_t end = ff_now_ns() + PATIENCE_NS;
-	char is[128];
+	char is[160];
 
 	do {
 		CU_ASSERT_EQUAL_FATAL(ff_loop_call(ask_again ? ask_call : look_call, &q), 0);

@@ -10,53 +10,33 @@
 #define SECOND 1000000000ull
 #define MTU    256u
 
-static uint8_t data[PAIR_MEMORY], got[PAIR_MEMORY];
-static uint8_t bytes[ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4];
-
-static void
-give(struct pair *p, unsigned to, const struct roce_pkt *pkt)
-{
-	struct roce_pkt k = *pkt;
-
-	k.flags = roce_opcode_flags(k.opcode);
-	k.pkey = ROCE_PKEY_DEFAULT;
-	k.payload = data;
-	roce_rx(&p->end[to].qp, p->now, &k, false);
-}
-
-static bool
-sends(struct pair *p, unsigned from, struct roce_pkt *pkt)
-{
-	size_t len = roce_tx(&p->end[from].qp, p->now, bytes);
-
-	return len && roce_parse(pkt, bytes, len) == 0;
-}
-
 static void
 post(struct pair_end *e, enum roce_op op, uint32_t len)
 {
 	pair_post(e, op, data, got, len, 0);
-	roce_post(&e->qp, &e->wrs[e->posted++].wr);
+	pair_feed(e);
 }
 
 static void
 ask(struct pair *p, unsigned to, uint32_t psn, uint32_t len)
 {
-	give(p, to,
-	     &(struct roce_pkt){
-		     .opcode = ROCE_READ_REQUEST, .psn = psn, .rkey = PAIR_RKEY, .dma_len = len});
+	pair_give(p, to,
+		  &(struct roce_pkt){.opcode = ROCE_READ_REQUEST,
+				     .psn = psn,
+				     .rkey = PAIR_RKEY,
+				     .dma_len = len});
 }
 
 static void
 write_to(struct pair *p, unsigned to, uint32_t psn, bool ack_req)
 {
-	give(p, to,
-	     &(struct roce_pkt){.opcode = ROCE_WRITE_ONLY,
-				.psn = psn,
-				.rkey = PAIR_RKEY,
-				.len = 8,
-				.dma_len = 8,
-				.ack_req = ack_req});
+	pair_give(p, to,
+		  &(struct roce_pkt){.opcode = ROCE_WRITE_ONLY,
+				     .psn = psn,
+				     .rkey = PAIR_RKEY,
+				     .len = 8,
+				     .dma_len = 8,
+				     .ack_req = ack_req});
 }
 
 /* ---- turns ---- */
@@ -73,14 +53,14 @@ test_turns(void)
 	post(&p.end[1], ROCE_OP_WRITE, 100 * MTU);
 	ask(&p, 1, 0xfffff0, 100 * MTU);
 	for (unsigned i = 0; i < 40; i++) {
-		CU_ASSERT_FATAL(sends(&p, 1, &k));
+		CU_ASSERT_FATAL(pair_sends(&p, 1, &k));
 		answers += !!(k.flags & ROCE_F_RESPONSE);
 		requests += !(k.flags & ROCE_F_RESPONSE);
 	}
 	CU_ASSERT(answers == 20 && requests == 20);
 	/* The window is full: answers have it all. */
 	for (unsigned i = 0; i < 60; i++) {
-		CU_ASSERT_FATAL(sends(&p, 1, &k));
+		CU_ASSERT_FATAL(pair_sends(&p, 1, &k));
 		answers += !!(k.flags & ROCE_F_RESPONSE);
 	}
 	CU_ASSERT_EQUAL(answers, 100 - p.end[1].qp.cwnd);
@@ -97,12 +77,12 @@ test_ack_in_order(void)
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	write_to(&p, 1, 0xfffff0, true);
 	ask(&p, 1, 0xfffff1, 2 * MTU);
-	CU_ASSERT(sends(&p, 1, &k) && k.opcode == ROCE_ACK && k.psn == 0xfffff0 && k.msn == 1);
-	CU_ASSERT(sends(&p, 1, &k) && k.opcode == ROCE_READ_RESP_FIRST);
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.opcode == ROCE_ACK && k.psn == 0xfffff0 && k.msn == 1);
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.opcode == ROCE_READ_RESP_FIRST);
 	write_to(&p, 1, 0xfffff3, true);
-	CU_ASSERT(sends(&p, 1, &k) && k.opcode == ROCE_READ_RESP_LAST);
-	CU_ASSERT(sends(&p, 1, &k) && k.opcode == ROCE_ACK && k.psn == 0xfffff3 && k.msn == 3);
-	CU_ASSERT_FALSE(sends(&p, 1, &k));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.opcode == ROCE_READ_RESP_LAST);
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.opcode == ROCE_ACK && k.psn == 0xfffff3 && k.msn == 3);
+	CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 	pair_fini(&p);
 }
 
@@ -116,7 +96,7 @@ test_nak_at_once(void)
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	ask(&p, 1, 0xfffff0, MTU);
 	p.end[1].access = 0;
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_ACCESS));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_ACCESS));
 	CU_ASSERT_EQUAL(p.end[1].errors, 1);
 	pair_fini(&p);
 }
@@ -136,27 +116,27 @@ test_many_reads(void)
 		for (unsigned i = 0; i < ROCE_RESOURCES; i++)
 			ask(&p, 1, roce_psn_add(psn, i), 8);
 		for (unsigned i = 0; i < ROCE_RESOURCES; i++) {
-			CU_ASSERT_FATAL(sends(&p, 1, &k));
+			CU_ASSERT_FATAL(pair_sends(&p, 1, &k));
 			CU_ASSERT_EQUAL(k.psn, roce_psn_add(psn, i));
 		}
-		CU_ASSERT_FALSE(sends(&p, 1, &k));
+		CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 		/* The last ones asked for again: those alone, in order. */
 		ask(&p, 1, roce_psn_add(psn, ROCE_RESOURCES - 2), 8);
 		ask(&p, 1, roce_psn_add(psn, ROCE_RESOURCES - 1), 8);
 		psn = roce_psn_add(psn, ROCE_RESOURCES);
 		ask(&p, 1, psn, 8);
 		for (unsigned i = 0; i < 3; i++) {
-			CU_ASSERT_FATAL(sends(&p, 1, &k));
+			CU_ASSERT_FATAL(pair_sends(&p, 1, &k));
 			CU_ASSERT_EQUAL(k.psn, roce_psn_add(psn, ROCE_PSN_MASK - 1 + i));
 		}
-		CU_ASSERT_FALSE(sends(&p, 1, &k));
+		CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 		psn = roce_psn_add(psn, 1);
 	}
 	for (unsigned i = 0; i <= ROCE_RESOURCES; i++)
 		ask(&p, 1, roce_psn_add(psn, i), 8);
 	for (unsigned i = 0; i < ROCE_RESOURCES; i++)
-		CU_ASSERT_TRUE(sends(&p, 1, &k));
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_INVALID));
+		CU_ASSERT_TRUE(pair_sends(&p, 1, &k));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_INVALID));
 	pair_fini(&p);
 }
 
@@ -171,17 +151,17 @@ test_duplicates(void)
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	for (uint32_t i = 0; i < 16; i++)
 		write_to(&p, 1, 0xfffff0 + i, false);
-	CU_ASSERT_FALSE(sends(&p, 1, &k));
+	CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 	for (unsigned round = 1; round <= 2; round++) {
 		for (uint32_t i = 0; i < 16; i++) {
 			write_to(&p, 1, 0xfffff0 + i, false);
-			acks += sends(&p, 1, &k);
+			acks += pair_sends(&p, 1, &k);
 			CU_ASSERT(k.opcode == ROCE_ACK && k.psn == 0xffffff);
 		}
 		CU_ASSERT_EQUAL(acks, round); /* the first one may have been lost */
 	}
 	write_to(&p, 1, 0xffffff, true);
-	CU_ASSERT_TRUE(sends(&p, 1, &k));
+	CU_ASSERT_TRUE(pair_sends(&p, 1, &k));
 	pair_fini(&p);
 }
 
@@ -194,11 +174,11 @@ test_nak_again(void)
 
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	write_to(&p, 1, 0xfffff2, false);
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
 	write_to(&p, 1, 0xfffff3, true);
-	CU_ASSERT_FALSE(sends(&p, 1, &k)); /* still the same loss */
+	CU_ASSERT_FALSE(pair_sends(&p, 1, &k)); /* still the same loss */
 	write_to(&p, 1, 0xfffff1, false);
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
 	CU_ASSERT_EQUAL(k.psn, 0xfffff0);
 	pair_fini(&p);
 }
@@ -214,10 +194,10 @@ test_nak_replaced(void)
 	write_to(&p, 1, 0xfffff0, true);
 	write_to(&p, 1, 0xfffff2, true);
 	write_to(&p, 1, 0xfffff1, false);
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_SEQUENCE));
 	CU_ASSERT_EQUAL(k.psn, 0xfffff2);
 	write_to(&p, 1, 0xfffff2, true);
-	CU_ASSERT(sends(&p, 1, &k) && (k.syndrome & ROCE_SYN_KIND) == ROCE_SYN_ACK);
+	CU_ASSERT(pair_sends(&p, 1, &k) && (k.syndrome & ROCE_SYN_KIND) == ROCE_SYN_ACK);
 	CU_ASSERT_EQUAL(k.psn, 0xfffff2);
 	pair_fini(&p);
 }
@@ -320,9 +300,9 @@ test_ud_too_long(void)
 
 	pair_init(&p, ROCE_TYPE_UD, MTU, 1);
 	r = pair_recv(&p.end[1], got, 100);
-	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_UD_SEND_ONLY, .len = 101});
+	pair_give(&p, 1, &(struct roce_pkt){.opcode = ROCE_UD_SEND_ONLY, .len = 101});
 	CU_ASSERT(r->status == -1 && p.end[1].qp.counters[ROCE_C_RX_BAD] == 1);
-	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_UD_SEND_ONLY, .len = 100});
+	pair_give(&p, 1, &(struct roce_pkt){.opcode = ROCE_UD_SEND_ONLY, .len = 100});
 	CU_ASSERT(r->status == ROCE_OK && r->r.length == 100);
 	pair_fini(&p);
 }
@@ -342,12 +322,12 @@ test_late_memory(void)
 	roce_post(&p.end[0].qp, &w->wr);
 	p.end[0].posted++;
 	for (unsigned i = 0; i < 2; i++) {
-		CU_ASSERT_TRUE(sends(&p, 0, &k));
-		give(&p, 1, &k);
+		CU_ASSERT_TRUE(pair_sends(&p, 0, &k));
+		pair_give(&p, 1, &k);
 	}
 	p.end[0].absent = true;
 	for (unsigned i = 0; i < 3; i++)
-		CU_ASSERT_FALSE(sends(&p, 0, &k));
+		CU_ASSERT_FALSE(pair_sends(&p, 0, &k));
 	p.end[0].absent = false;
 	pair_run(&p, SECOND);
 	CU_ASSERT_EQUAL(w->status, ROCE_OK);
@@ -357,10 +337,7 @@ test_late_memory(void)
 int
 main(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct suite_test tests[] = {
 		{"turns", test_turns},
 		{"ACK in order", test_ack_in_order},
 		{"NAK at once", test_nak_at_once},
@@ -375,18 +352,6 @@ main(void)
 		{"UD too long", test_ud_too_long},
 		{"late memory", test_late_memory},
 	};
-	CU_pSuite s;
-	unsigned failures;
 
-	for (unsigned i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t)(i * 7 + i / 251);
-	CU_initialize_registry();
-	s = CU_add_suite("roce answer", NULL, NULL);
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		CU_add_test(s, tests[i].name, tests[i].fn);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return pair_main("roce answer", tests, sizeof(tests) / sizeof(tests[0]));
 }

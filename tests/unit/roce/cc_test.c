@@ -4,11 +4,11 @@
 #include <string.h>
 
 #include "pair.h"
+#include "roce/roce_priv.h"
 
 #define SECOND 1000000000ull
 #define MTU    1024u
 
-static uint8_t data[PAIR_MEMORY], got[PAIR_MEMORY];
 static uint8_t bytes[ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4];
 
 static void
@@ -97,7 +97,7 @@ test_clock_back(void)
 	p.now -= 5000;
 	CU_ASSERT(p.end[0].qp.rate.now != 0);
 	pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 100, 0);
-	roce_post(&p.end[0].qp, &p.end[0].wrs[p.end[0].posted++].wr);
+	pair_feed(&p.end[0]);
 	roce_tx(&p.end[0].qp, p.now, bytes);
 	CU_ASSERT(p.end[0].qp.rate.now != 0);
 	pair_fini(&p);
@@ -181,6 +181,33 @@ test_probe_once(void)
 	pair_fini(&p);
 }
 
+/* "Never" is what the program waits for dead peers; a loss is tried again all the same, once. */
+static void
+test_probe_without_timeout(void)
+{
+	struct pair_wr *w;
+	struct pair p;
+
+	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
+	p.end[0].conf.timeout_ns = roce_timeout_ns(0);
+	pair_start(&p);
+	p.tap = lose_last;
+	p.end[0].qp.srtt_ns = 10000;
+	w = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 9000, 0);
+	pair_run(&p, SECOND / 10);
+	CU_ASSERT_EQUAL(w->status, ROCE_OK);
+	CU_ASSERT_EQUAL(p.end[0].qp.counters[ROCE_C_PROBE], 1);
+	/* And the probe is lost as well: nothing ever comes of it. */
+	p.wire.cut = true;
+	w = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 10, 0);
+	pair_run(&p, 20 * SECOND);
+	CU_ASSERT_EQUAL(w->status, -1);
+	CU_ASSERT_EQUAL(p.end[0].qp.counters[ROCE_C_PROBE], 2);
+	CU_ASSERT_EQUAL(p.end[0].qp.counters[ROCE_C_TIMEOUT], 0);
+	CU_ASSERT_EQUAL(roce_deadline(&p.end[0].qp), UINT64_MAX);
+	pair_fini(&p);
+}
+
 /* ---- windows ---- */
 
 /* A long READ goes out in parts, as the window has room; never more of them than agreed upon. */
@@ -200,7 +227,7 @@ test_read_window(void)
 		memcpy(p.end[1].memory, data, PAIR_MEMORY);
 		memset(got, 0, sizeof(got));
 		pair_post(&p.end[0], ROCE_OP_READ, NULL, got, PAIR_MEMORY, 0);
-		roce_post(&p.end[0].qp, &p.end[0].wrs[p.end[0].posted++].wr);
+		pair_feed(&p.end[0]);
 		most = p.end[0].qp.cwnd * MTU;
 		while ((len = roce_tx(&p.end[0].qp, p.now, bytes))) {
 			CU_ASSERT_EQUAL_FATAL(roce_parse(&k, bytes, len), 0);
@@ -343,6 +370,69 @@ test_marked_answers(void)
 	pair_fini(&p);
 }
 
+static bool
+count_first(struct pair *p, unsigned from, uint8_t *b, size_t *len)
+{
+	p->tapped += from == 0 && b[11] == 0xf0;
+	return true;
+}
+
+/* A retry is one that went out: not a time-out in which the rate allowed nothing to go. */
+static void
+test_retries_by_rate(void)
+{
+	struct pair_wr *w;
+	struct pair p;
+
+	pair_init(&p, ROCE_TYPE_RC, 4096, 1);
+	p.end[0].conf.timeout_ns = 100000;
+	p.end[0].conf.retry_cnt = 3;
+	pair_start(&p);
+	p.tap = count_first;
+	p.wire.cut = true;
+	cnp(&p, 0);
+	w = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 20000, 0);
+	for (unsigned i = 0; i < 10000 && w->status == -1; i++) {
+		pair_run(&p, 100000);
+		cnp(&p, 0); /* the rate stays the least there is: 3 ms for a packet */
+	}
+	CU_ASSERT_EQUAL(w->status, ROCE_RETRY_EXC_ERR);
+	CU_ASSERT_EQUAL(p.end[0].qp.counters[ROCE_C_TIMEOUT], 4);
+	CU_ASSERT_EQUAL(p.tapped, 4);
+	pair_fini(&p);
+}
+
+/* READs are paid for afterwards: a long one, in several requests, owes eight bursts at most. */
+static void
+test_read_credit(void)
+{
+	uint64_t asked = 0, begin, most;
+	struct roce_qp *q;
+	struct roce_pkt k;
+	struct pair p;
+
+	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
+	q = &p.end[0].qp;
+	q->cwnd = 1024;
+	cnp(&p, 0);
+	pair_post(&p.end[0], ROCE_OP_READ, NULL, got, PAIR_MEMORY, 0);
+	pair_feed(&p.end[0]);
+	begin = p.now;
+	for (unsigned i = 0; i < 2000; i++, p.now += 10000) {
+		roce_tick(q, p.now);
+		if (!pair_sends(&p, 0, &k))
+			continue;
+		CU_ASSERT_FATAL(k.opcode == ROCE_READ_REQUEST && q->rate.now);
+		asked += k.dma_len;
+		most = 8 * roce_cc_burst(q);
+		CU_ASSERT(k.dma_len <= most);
+		CU_ASSERT(asked <= most + q->rate.target * (p.now - begin) / SECOND);
+		CU_ASSERT(q->rate.tokens >= -(int64_t)most);
+	}
+	CU_ASSERT(asked > most);
+	pair_fini(&p);
+}
+
 /* However many come, and however fast: it goes on. */
 static void
 test_cnp_storm(void)
@@ -366,35 +456,23 @@ test_cnp_storm(void)
 int
 main(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct suite_test tests[] = {
 		{"round trip", test_rtt},
 		{"round trip of what is sent again", test_rtt_again},
 		{"time-out stretches", test_timeout_stretches},
 		{"no time-out", test_no_timeout},
 		{"probe once", test_probe_once},
+		{"probe without a time-out", test_probe_without_timeout},
 		{"READ by the window", test_read_window},
 		{"window unused", test_window_unused},
 		{"CNP", test_cnp},
 		{"CNP for answers", test_cnp_for_answers},
 		{"marked answers", test_marked_answers},
+		{"retries by the rate", test_retries_by_rate},
+		{"READ on credit", test_read_credit},
 		{"CNP storm", test_cnp_storm},
 		{"clock goes back", test_clock_back},
 	};
-	CU_pSuite s;
-	unsigned failures;
 
-	for (unsigned i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t)(i * 7 + i / 251);
-	CU_initialize_registry();
-	s = CU_add_suite("roce cc", NULL, NULL);
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		CU_add_test(s, tests[i].name, tests[i].fn);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return pair_main("roce cc", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../suite.h"
 #include "roce/roce.h"
 
 #define NS	1000000000ull
@@ -396,24 +397,11 @@ test_four(void)
 int
 main(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct suite_test tests[] = {
 		{"alone", test_alone},	       {"two that write", test_writes},
 		{"two that read", test_reads}, {"one of each", test_mixed},
 		{"four", test_four},
 	};
-	CU_pSuite s;
-	unsigned failures;
 
-	CU_initialize_registry();
-	s = CU_add_suite("roce congestion", NULL, NULL);
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		CU_add_test(s, tests[i].name, tests[i].fn);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return suite_main("roce congestion", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -8,30 +8,6 @@
 #define SECOND 1000000000ull
 #define MTU    256u
 
-static uint8_t data[PAIR_MEMORY], got[PAIR_MEMORY];
-static uint8_t bytes[ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4];
-
-/* A packet for end `to`, at once. */
-static void
-give(struct pair *p, unsigned to, const struct roce_pkt *pkt)
-{
-	struct roce_pkt k = *pkt;
-
-	k.flags = roce_opcode_flags(k.opcode);
-	k.pkey = ROCE_PKEY_DEFAULT;
-	k.payload = data;
-	roce_rx(&p->end[to].qp, p->now, &k, p->wire.mark);
-}
-
-/* The next packet that end `from` sends; false: none. */
-static bool
-sends(struct pair *p, unsigned from, struct roce_pkt *pkt)
-{
-	size_t len = roce_tx(&p->end[from].qp, p->now, bytes);
-
-	return len && roce_parse(pkt, bytes, len) == 0;
-}
-
 /* ---- requester ---- */
 
 static bool
@@ -82,15 +58,14 @@ test_window_shrinks(void)
 	p.end[0].conf.timeout_ns = 0;
 	pair_start(&p);
 	w = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 100 * MTU, 0);
-	roce_post(&p.end[0].qp, &w->wr);
-	p.end[0].posted++;
+	pair_feed(&p.end[0]);
 	for (unsigned i = 0; i < 6; i++)
-		CU_ASSERT(sends(&p, 0, &k) && !k.ack_req);
+		CU_ASSERT(pair_sends(&p, 0, &k) && !k.ack_req);
 	p.end[0].qp.cwnd = 4;
-	CU_ASSERT(sends(&p, 0, &k) && k.ack_req && k.psn == 0xfffff5);
-	CU_ASSERT_FALSE(sends(&p, 0, &k));
+	CU_ASSERT(pair_sends(&p, 0, &k) && k.ack_req && k.psn == 0xfffff5);
+	CU_ASSERT_FALSE(pair_sends(&p, 0, &k));
 	pair_run(&p, 100000);
-	give(&p, 1, &k); /* all six are lost but the last */
+	pair_give(&p, 1, &k); /* all six are lost but the last */
 	pair_run(&p, SECOND);
 	CU_ASSERT_EQUAL(w->status, ROCE_OK);
 	CU_ASSERT_EQUAL(memcmp(p.end[1].memory, data, 100 * MTU), 0);
@@ -146,11 +121,11 @@ test_longest_read(void)
 	w = pair_post(&p.end[0], ROCE_OP_READ, NULL, got, ROCE_MSG_MAX, 0);
 	pair_post(&p.end[0], ROCE_OP_READ, NULL, got, ROCE_MSG_MAX, 0);
 	pair_run(&p, 1000);
-	give(&p, 0,
-	     &(struct roce_pkt){.opcode = ROCE_READ_RESP_FIRST,
-				.psn = 0xfffff0,
-				.len = MTU,
-				.syndrome = ROCE_SYN_ACK | 31});
+	pair_give(&p, 0,
+		  &(struct roce_pkt){.opcode = ROCE_READ_RESP_FIRST,
+				     .psn = 0xfffff0,
+				     .len = MTU,
+				     .syndrome = ROCE_SYN_ACK | 31});
 	CU_ASSERT_EQUAL(w->wr.got, MTU);
 	CU_ASSERT(w->wr.numbered && !p.end[0].wrs[1].wr.numbered);
 	CU_ASSERT_NOT_EQUAL(roce_deadline(&p.end[0].qp), UINT64_MAX);
@@ -167,8 +142,9 @@ test_late_rnr(void)
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	w[0] = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 10, 0);
 	pair_run(&p, 1000);
-	give(&p, 0,
-	     &(struct roce_pkt){.opcode = ROCE_ACK, .psn = 0xfffff0, .syndrome = ROCE_SYN_RNR});
+	pair_give(
+		&p, 0,
+		&(struct roce_pkt){.opcode = ROCE_ACK, .psn = 0xfffff0, .syndrome = ROCE_SYN_RNR});
 	pair_run(&p, SECOND / 100);
 	CU_ASSERT_EQUAL(w[0]->status, ROCE_OK);
 	w[1] = pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 10, 0);
@@ -188,18 +164,60 @@ test_late_ack(void)
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	for (unsigned i = 0; i < 2; i++) {
 		pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 4 * MTU, 0);
-		roce_post(&p.end[0].qp, &p.end[0].wrs[p.end[0].posted++].wr);
+		pair_feed(&p.end[0]);
 	}
 	for (unsigned i = 0; i < 8; i++)
-		CU_ASSERT(sends(&p, 0, &k) && k.psn == 0xfffff0 + i);
-	give(&p, 0,
-	     &(struct roce_pkt){.opcode = ROCE_ACK,
-				.psn = 0xfffff0,
-				.syndrome = ROCE_SYN_NAK | ROCE_NAK_SEQUENCE});
-	give(&p, 0,
-	     &(struct roce_pkt){
-		     .opcode = ROCE_ACK, .psn = 0xfffff5, .syndrome = ROCE_SYN_ACK | 31});
-	CU_ASSERT(p.end[0].done == 1 && sends(&p, 0, &k) && k.psn == 0xfffff6);
+		CU_ASSERT(pair_sends(&p, 0, &k) && k.psn == 0xfffff0 + i);
+	pair_give(&p, 0,
+		  &(struct roce_pkt){.opcode = ROCE_ACK,
+				     .psn = 0xfffff0,
+				     .syndrome = ROCE_SYN_NAK | ROCE_NAK_SEQUENCE});
+	pair_give(&p, 0,
+		  &(struct roce_pkt){
+			  .opcode = ROCE_ACK, .psn = 0xfffff5, .syndrome = ROCE_SYN_ACK | 31});
+	CU_ASSERT(p.end[0].done == 1 && pair_sends(&p, 0, &k) && k.psn == 0xfffff6);
+	pair_fini(&p);
+}
+
+static void
+ack(struct pair *p, uint32_t psn)
+{
+	pair_give(
+		p, 0,
+		&(struct roce_pkt){.opcode = ROCE_ACK, .psn = psn, .syndrome = ROCE_SYN_ACK | 31});
+}
+
+/* What is acknowledged is half of the circle away from where the longest message began. */
+static void
+test_half_circle(void)
+{
+	const uint32_t half = 1u << 23, first = 0xfffff0, at = roce_psn_add(first, half - 2);
+	struct roce_qp *q;
+	struct roce_pkt k;
+	struct pair p;
+
+	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
+	q = &p.end[0].qp;
+	pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, ROCE_MSG_MAX, 0);
+	pair_post(&p.end[0], ROCE_OP_WRITE, data, NULL, 4 * MTU, 0);
+	pair_feed(&p.end[0]);
+	CU_ASSERT(pair_sends(&p, 0, &k) && k.psn == first);
+	/* From before the window, as far as one can tell. */
+	ack(&p, roce_psn_add(first, half));
+	CU_ASSERT_EQUAL(q->counters[ROCE_C_DUPLICATE], 1);
+	ack(&p, first);
+	CU_ASSERT_EQUAL(q->una_psn, roce_psn_add(first, 1));
+	/* All but two of its packets have come and gone. */
+	q->una_psn = q->sent_psn = at;
+	q->ack_asked = roce_psn_add(at, ROCE_PSN_MASK);
+	q->nxt_off = (half - 2) * MTU;
+	p.end[0].wrs[0].src = (const uint8_t *)((uintptr_t)data - q->nxt_off);
+	for (unsigned i = 0; i < 6; i++)
+		CU_ASSERT(pair_sends(&p, 0, &k) && k.psn == roce_psn_add(at, i));
+	ack(&p, roce_psn_add(at, half));
+	CU_ASSERT(p.end[0].done == 0 && q->una_psn == at);
+	ack(&p, roce_psn_add(at, 5));
+	CU_ASSERT(p.end[0].done == 2 && p.end[0].wrs[1].status == ROCE_OK);
 	pair_fini(&p);
 }
 
@@ -251,14 +269,18 @@ test_uc_refuses(void)
 
 	pair_init(&p, ROCE_TYPE_UC, MTU, 1);
 	r = pair_recv(&p.end[1], got, 1000);
-	give(&p, 1,
-	     &(struct roce_pkt){.opcode = ROCE_UC | ROCE_SEND_FIRST, .psn = 0xfffff0, .len = MTU});
-	give(&p, 1,
-	     &(struct roce_pkt){
-		     .opcode = ROCE_UC | ROCE_WRITE_ONLY, .psn = 0xfffff1, .len = 8, .dma_len = 8});
+	pair_give(&p, 1,
+		  &(struct roce_pkt){
+			  .opcode = ROCE_UC | ROCE_SEND_FIRST, .psn = 0xfffff0, .len = MTU});
+	pair_give(&p, 1,
+		  &(struct roce_pkt){.opcode = ROCE_UC | ROCE_WRITE_ONLY,
+				     .psn = 0xfffff1,
+				     .len = 8,
+				     .dma_len = 8});
 	CU_ASSERT_EQUAL(r->status, -1);
-	give(&p, 1,
-	     &(struct roce_pkt){.opcode = ROCE_UC | ROCE_SEND_ONLY, .psn = 0xfffff2, .len = 8});
+	pair_give(
+		&p, 1,
+		&(struct roce_pkt){.opcode = ROCE_UC | ROCE_SEND_ONLY, .psn = 0xfffff2, .len = 8});
 	CU_ASSERT(r->status == ROCE_OK && r->r.length == 8);
 	pair_fini(&p);
 }
@@ -275,12 +297,12 @@ test_ud_busy(void)
 	p.end[1].busy = p.wire.mark = true;
 	for (unsigned i = 0; i < 100; i++) {
 		pair_recv(&p.end[1], got, MTU);
-		give(&p, 1, &(struct roce_pkt){.opcode = ROCE_UD_SEND_ONLY, .len = 8});
+		pair_give(&p, 1, &(struct roce_pkt){.opcode = ROCE_UD_SEND_ONLY, .len = 8});
 	}
 	for (unsigned i = 0; i < p.end[1].completed; i++)
 		good += p.end[1].recvs[i].status == ROCE_OK;
 	CU_ASSERT(good == p.end[1].completed && good > 50 && good < 100);
-	CU_ASSERT_FALSE(sends(&p, 1, &k));
+	CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 	pair_fini(&p);
 }
 
@@ -295,10 +317,10 @@ test_dying(void)
 
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	p.wire.mark = true;
-	give(&p, 1, &bad);
+	pair_give(&p, 1, &bad);
 	roce_stop(&p.end[1].qp);
-	give(&p, 1, &bad);
-	CU_ASSERT_FALSE(sends(&p, 1, &k)); /* nor a CNP */
+	pair_give(&p, 1, &bad);
+	CU_ASSERT_FALSE(pair_sends(&p, 1, &k)); /* nor a CNP */
 	CU_ASSERT_EQUAL(p.end[1].errors, 0);
 	CU_ASSERT_EQUAL(roce_deadline(&p.end[1].qp), UINT64_MAX);
 	pair_fini(&p);
@@ -307,11 +329,11 @@ test_dying(void)
 	p.end[1].conf.retry_cnt = 0;
 	pair_start(&p);
 	pair_post(&p.end[1], ROCE_OP_WRITE, data, NULL, 8, 0);
-	roce_post(&p.end[1].qp, &p.end[1].wrs[p.end[1].posted++].wr);
-	CU_ASSERT_TRUE(sends(&p, 1, &k));
-	give(&p, 1, &bad);
+	pair_feed(&p.end[1]);
+	CU_ASSERT_TRUE(pair_sends(&p, 1, &k));
+	pair_give(&p, 1, &bad);
 	roce_tick(&p.end[1].qp, p.now + SECOND);
-	CU_ASSERT_FALSE(sends(&p, 1, &k));
+	CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 	CU_ASSERT(p.end[1].errors == 1 && p.end[1].last_event == ROCE_EVENT_ACCESS);
 	pair_fini(&p);
 }
@@ -333,23 +355,23 @@ test_read_again(void)
 		ask.va = 0;
 		ask.dma_len = 4 * MTU;
 		ask.migrated = !rxe;
-		give(&p, 1, &ask);
+		pair_give(&p, 1, &ask);
 		for (unsigned i = 0; i < 4; i++)
-			CU_ASSERT(sends(&p, 1, &k) && k.psn == 0xfffff0 + i && k.msn <= 1);
+			CU_ASSERT(pair_sends(&p, 1, &k) && k.psn == 0xfffff0 + i && k.msn <= 1);
 		ask.psn += 2;
 		ask.va = 2 * MTU;
 		ask.dma_len = 2 * MTU;
-		give(&p, 1, &ask);
-		CU_ASSERT(sends(&p, 1, &k) && k.psn == 0xfffff2);
+		pair_give(&p, 1, &ask);
+		CU_ASSERT(pair_sends(&p, 1, &k) && k.psn == 0xfffff2);
 		CU_ASSERT_EQUAL(k.opcode, rxe ? ROCE_READ_RESP_MIDDLE : ROCE_READ_RESP_FIRST);
-		CU_ASSERT(sends(&p, 1, &k) && k.opcode == ROCE_READ_RESP_LAST);
+		CU_ASSERT(pair_sends(&p, 1, &k) && k.opcode == ROCE_READ_RESP_LAST);
 		ask.psn = 0xfffff3;
 		ask.va = 3 * MTU;
 		ask.dma_len = MTU;
-		give(&p, 1, &ask);
-		CU_ASSERT(sends(&p, 1, &k) && k.psn == 0xfffff3);
+		pair_give(&p, 1, &ask);
+		CU_ASSERT(pair_sends(&p, 1, &k) && k.psn == 0xfffff3);
 		CU_ASSERT_EQUAL(k.opcode, rxe ? ROCE_READ_RESP_LAST : ROCE_READ_RESP_ONLY);
-		CU_ASSERT_FALSE(sends(&p, 1, &k));
+		CU_ASSERT_FALSE(pair_sends(&p, 1, &k));
 		pair_fini(&p);
 	}
 }
@@ -364,11 +386,13 @@ test_endless_send(void)
 
 	pair_init(&p, ROCE_TYPE_RC, MTU, 1);
 	r = pair_recv(&p.end[1], got, UINT32_MAX - 1);
-	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_SEND_FIRST, .psn = 0xfffff0, .len = MTU});
+	pair_give(&p, 1,
+		  &(struct roce_pkt){.opcode = ROCE_SEND_FIRST, .psn = 0xfffff0, .len = MTU});
 	p.end[1].qp.msg_off = ROCE_MSG_MAX - MTU + 1;
-	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_SEND_MIDDLE, .psn = 0xfffff1, .len = MTU});
+	pair_give(&p, 1,
+		  &(struct roce_pkt){.opcode = ROCE_SEND_MIDDLE, .psn = 0xfffff1, .len = MTU});
 	CU_ASSERT_EQUAL(r->status, ROCE_LOC_LEN_ERR);
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_INVALID));
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_NAK | ROCE_NAK_INVALID));
 	pair_fini(&p);
 }
 
@@ -383,8 +407,8 @@ test_conf(void)
 	p.end[1].conf.min_rnr_timer = 255;
 	pair_start(&p);
 	CU_ASSERT_EQUAL(p.end[1].qp.conf.max_dest_rd_atomic, ROCE_RESOURCES);
-	give(&p, 1, &(struct roce_pkt){.opcode = ROCE_SEND_ONLY, .psn = 0xfffff0, .len = 1});
-	CU_ASSERT(sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_RNR | 31));
+	pair_give(&p, 1, &(struct roce_pkt){.opcode = ROCE_SEND_ONLY, .psn = 0xfffff0, .len = 1});
+	CU_ASSERT(pair_sends(&p, 1, &k) && k.syndrome == (ROCE_SYN_RNR | 31));
 	pair_fini(&p);
 }
 
@@ -413,16 +437,14 @@ test_invalidate(void)
 int
 main(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct suite_test tests[] = {
 		{"NAK amid a READ", test_nak_amid_read},
 		{"window shrinks", test_window_shrinks},
 		{"fails in its turn", test_fails_in_turn},
 		{"longest READ", test_longest_read},
 		{"late RNR NAK", test_late_rnr},
 		{"late ACK", test_late_ack},
+		{"half of the circle", test_half_circle},
 		{"UC holes", test_uc_holes},
 		{"UC refuses", test_uc_refuses},
 		{"UD busy", test_ud_busy},
@@ -432,18 +454,6 @@ main(void)
 		{"configuration", test_conf},
 		{"invalidate", test_invalidate},
 	};
-	CU_pSuite s;
-	unsigned failures;
 
-	for (unsigned i = 0; i < sizeof(data); i++)
-		data[i] = (uint8_t)(i * 7 + i / 251);
-	CU_initialize_registry();
-	s = CU_add_suite("roce edge", NULL, NULL);
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		CU_add_test(s, tests[i].name, tests[i].fn);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return pair_main("roce edge", tests, sizeof(tests) / sizeof(tests[0]));
 }

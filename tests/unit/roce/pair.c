@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint8_t data[PAIR_MEMORY], got[PAIR_MEMORY];
+
 struct pair_packet {
 	struct pair_packet *next;
 	uint64_t at;
@@ -59,8 +61,8 @@ wr_write(void *ctx, struct roce_wr *wr, uint64_t off, const void *from, uint32_t
 	return 0;
 }
 
-static void
-feed(struct pair_end *e)
+void
+pair_feed(struct pair_end *e)
 {
 	while (e->posted < e->num_wrs && roce_can_post(&e->qp))
 		roce_post(&e->qp, &e->wrs[e->posted++].wr);
@@ -306,7 +308,7 @@ pair_run(struct pair *p, uint64_t for_ns)
 		for (unsigned i = 0; i < 2; i++) {
 			unsigned burst = 64;
 
-			feed(&p->end[i]);
+			pair_feed(&p->end[i]);
 			roce_tick(&p->end[i].qp, p->now);
 			while (burst-- && (len = roce_tx(&p->end[i].qp, p->now, bytes)))
 				transmit(p, i, bytes, len);
@@ -333,6 +335,26 @@ pair_inject(struct pair *p, unsigned to, const struct roce_pkt *pkt, const void 
 		memcpy(bytes + head, payload, pkt->len);
 	memset(bytes + head + pkt->len, 0, pad);
 	enqueue(p, to, bytes, head + pkt->len + pad, p->now);
+}
+
+void
+pair_give(struct pair *p, unsigned to, const struct roce_pkt *pkt)
+{
+	struct roce_pkt k = *pkt;
+
+	k.flags = roce_opcode_flags(k.opcode);
+	k.pkey = ROCE_PKEY_DEFAULT;
+	k.payload = data;
+	roce_rx(&p->end[to].qp, p->now, &k, p->wire.mark);
+}
+
+bool
+pair_sends(struct pair *p, unsigned from, struct roce_pkt *pkt)
+{
+	static uint8_t bytes[ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4];
+	size_t len = roce_tx(&p->end[from].qp, p->now, bytes);
+
+	return len && roce_parse(pkt, bytes, len) == 0;
 }
 
 /* ---- set-up ---- */
@@ -414,4 +436,14 @@ pair_recv(struct pair_end *e, uint8_t *buf, uint32_t room)
 	CU_ASSERT_FATAL(e->num_recvs <= PAIR_RECVS);
 	*r = (struct pair_recv){.buf = buf, .room = room, .status = -1};
 	return r;
+}
+
+int
+pair_main(const char *suite, const struct suite_test *tests, unsigned n)
+{
+	struct pair chance = {.seed = 1};
+
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)pair_random(&chance);
+	return suite_main(suite, tests, n);
 }

@@ -7,6 +7,7 @@
 #ifndef TEST_ROCE_PAIR_H
 #define TEST_ROCE_PAIR_H
 
+#include "../suite.h"
 #include "roce/roce.h"
 
 #define PAIR_MEMORY   (1u << 20)
@@ -15,6 +16,9 @@
 #define PAIR_RECVS    512u
 /* Room of a receive WQE that is malformed. */
 #define PAIR_RECV_BAD UINT32_MAX
+
+/* What is sent, and where it may go. Filled by pair_main(). */
+extern uint8_t data[PAIR_MEMORY], got[PAIR_MEMORY];
 
 struct pair_wire {
 	unsigned loss, dup, reorder; /* in 1/10000 */
@@ -74,10 +78,19 @@ uint64_t pair_random(struct pair *p);
 
 struct pair_wr *pair_post(struct pair_end *e, enum roce_op op, const uint8_t *src, uint8_t *dst,
 			  uint32_t len, uint64_t raddr);
+/* What was posted goes to the engine, as far as that has room; pair_run() does it, too. */
+void pair_feed(struct pair_end *e);
 struct pair_recv *pair_recv(struct pair_end *e, uint8_t *buf, uint32_t room);
 /* Until nothing more happens, or until that time has passed. */
 void pair_run(struct pair *p, uint64_t for_ns);
 /* A packet from nowhere to end `to`. */
 void pair_inject(struct pair *p, unsigned to, const struct roce_pkt *pkt, const void *payload);
+/* The same without a wire: at once, its payload from data. */
+void pair_give(struct pair *p, unsigned to, const struct roce_pkt *pkt);
+/* The next packet that end `from` sends; false: none. Valid until the next call. */
+bool pair_sends(struct pair *p, unsigned from, struct roce_pkt *pkt);
+
+/* main() of a test program. */
+int pair_main(const char *suite, const struct suite_test *tests, unsigned n);
 
 #endif

@@ -9,19 +9,6 @@
 
 #define SECOND 1000000000ull
 
-static uint8_t data[PAIR_MEMORY], got[PAIR_MEMORY];
-
-static void
-fill_data(void)
-{
-	uint32_t x = 1;
-
-	for (size_t i = 0; i < sizeof(data); i++) {
-		x = x * 1664525 + 1013904223;
-		data[i] = (uint8_t)(x >> 24);
-	}
-}
-
 /* ---- each operation, over sizes around the MTU ---- */
 
 static void
@@ -443,27 +430,13 @@ test_uc_loss(void)
 int
 main(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct suite_test tests[] = {
 		{"RC operations", test_rc}, {"UC operations", test_uc},
 		{"atomics", test_atomic},   {"storms", test_storm},
 		{"errors", test_errors},    {"local error", test_local_error},
 		{"retry", test_retry},	    {"receiver not ready", test_rnr},
 		{"stop", test_stop},	    {"UC loses whole messages", test_uc_loss},
 	};
-	CU_pSuite s;
-	unsigned failures;
 
-	fill_data();
-	CU_initialize_registry();
-	s = CU_add_suite("roce pair", NULL, NULL);
-	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		CU_add_test(s, tests[i].name, tests[i].fn);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return pair_main("roce pair", tests, sizeof(tests) / sizeof(tests[0]));
 }

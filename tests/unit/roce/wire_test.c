@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../suite.h"
 #include "roce/wire.h"
 
 /* Every opcode there is, built and taken apart again; every shorter packet is refused. */
@@ -156,18 +157,12 @@ test_icrc(void)
 int
 main(void)
 {
-	CU_pSuite s;
-	unsigned failures;
+	static const struct suite_test tests[] = {
+		{"headers", test_headers},
+		{"refused", test_refused},
+		{"psn", test_psn},
+		{"icrc", test_icrc},
+	};
 
-	CU_initialize_registry();
-	s = CU_add_suite("roce wire", NULL, NULL);
-	CU_add_test(s, "headers", test_headers);
-	CU_add_test(s, "refused", test_refused);
-	CU_add_test(s, "psn", test_psn);
-	CU_add_test(s, "icrc", test_icrc);
-	CU_basic_set_mode(CU_BRM_VERBOSE);
-	CU_basic_run_tests();
-	failures = CU_get_number_of_failures();
-	CU_cleanup_registry();
-	return failures != 0;
+	return suite_main("roce wire", tests, sizeof(tests) / sizeof(tests[0]));
 }
