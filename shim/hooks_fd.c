@@ -105,6 +105,10 @@ ioctl(int fd, unsigned long request, ...)
 		errno = ENOTTY;
 		return -1;
 	}
+	if (request == FIONREAD && stream_is_fifo(fd)) {
+		*(int *)arg = (int)stream_unread(fd);
+		return 0;
+	}
 	return ff_real.ioctl(fd, request, arg);
 }
 

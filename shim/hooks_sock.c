@@ -74,13 +74,15 @@ is_paired(int fd)
 {
 	const struct fdobj *o = fdtab_peek(fd);
 
-	return o && o->kind == FDOBJ_STREAM && stream_state_is(o->priv, STREAM_PAIRED);
+	return o && o->kind == FDOBJ_STREAM && stream_is_exchanged(o->priv);
 }
 
 FF_HOOK ssize_t
 send(int fd, const void *buf, size_t len, int flags)
 {
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	if (__builtin_expect(s == STREAM_EMULATED, 0))
+		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
 	rc = FF_REAL(send)(fd, buf, len, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -90,6 +92,8 @@ FF_HOOK ssize_t
 sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
 {
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	if (__builtin_expect(s == STREAM_EMULATED, 0))
+		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
 	/* TCP takes no notice of an address, once connected. */
 	if (!likely(!to || !is_stream(fd)) && is_paired(fd))
 		to = NULL;
@@ -136,6 +140,8 @@ sendmsg(int fd, const struct msghdr *m, int flags)
 	struct msghdr plain;
 
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	if (__builtin_expect(s == STREAM_EMULATED, 0))
+		return stream_send(fd, m->msg_iov, m->msg_iovlen, flags);
 	if (!likely(!is_stream(fd)) && is_paired(fd) && m) {
 		plain = plain_message(m);
 		m = &plain;
@@ -174,19 +180,74 @@ sendmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
 	return FF_REAL(sendmmsg)(fd, m, n, flags);
 }
 
+/* As TCP does it: the first message takes what is there, and the others what is left. */
+static int
+stream_recvmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
+{
+	unsigned int i;
+	ssize_t rc;
+
+	for (i = 0; i < n; i++) {
+		rc = recvmsg(fd, &m[i].msg_hdr, flags & ~MSG_WAITFORONE);
+		if (rc < 0)
+			return i ? (int)i : -1;
+		m[i].msg_len = (unsigned int)rc;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+	}
+	return (int)i;
+}
+
 FF_HOOK int
 recvmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags, struct timespec *timeout)
 {
 	BEGIN(int, FF_IO_RECV, !(flags & MSG_DONTWAIT))
+	if (s == STREAM_EMULATED)
+		return stream_recvmmsg(fd, m, n, flags);
 	rc = FF_REAL(recvmmsg)(fd, m, n, flags, timeout);
 	stream_leave(s, rc);
 	return rc;
+}
+
+#define BOUNCE 65536u
+
+/* One piece; what the stream does not take is not taken from the file either. */
+static ssize_t
+sendfile_piece(int fd, int in, off64_t at, size_t len, uint8_t *buf)
+{
+	ssize_t n = FF_REAL(pread64)(in, buf, len < BOUNCE ? len : BOUNCE, at);
+
+	return n > 0 ? stream_send(fd, &(struct iovec){buf, (size_t)n}, 1, 0) : n;
+}
+
+static ssize_t
+stream_sendfile(int fd, int in, off64_t *off, size_t len)
+{
+	off64_t at = off ? *off : lseek64(in, 0, SEEK_CUR);
+	uint8_t *buf = malloc(BOUNCE);
+	ssize_t n = -1, done = 0;
+
+	while (buf && at >= 0 && (size_t)done < len) {
+		n = sendfile_piece(fd, in, at, len - (size_t)done, buf);
+		if (n <= 0)
+			break;
+		done += n;
+		at += n;
+	}
+	free(buf);
+	if (off)
+		*off = at;
+	else if (done)
+		(void)lseek64(in, at, SEEK_SET);
+	return done || !len ? done : n;
 }
 
 FF_HOOK ssize_t
 sendfile(int fd, int in, off_t *off, size_t len)
 {
 	BEGIN(ssize_t, FF_IO_SEND, true)
+	if (s == STREAM_EMULATED)
+		return stream_sendfile(fd, in, off, len);
 	rc = FF_REAL(sendfile)(fd, in, off, len);
 	stream_leave(s, rc);
 	return rc;
@@ -196,9 +257,51 @@ FF_HOOK ssize_t
 sendfile64(int fd, int in, off64_t *off, size_t len)
 {
 	BEGIN(ssize_t, FF_IO_SEND, true)
+	if (s == STREAM_EMULATED)
+		return stream_sendfile(fd, in, off, len);
 	rc = FF_REAL(sendfile64)(fd, in, off, len);
 	stream_leave(s, rc);
 	return rc;
+}
+
+/* From a FIFO into a pipe: looked at, put, and then taken, as far as the pipe took it. */
+static ssize_t
+splice_out(int in, int out, size_t len, unsigned int flags)
+{
+	int wait = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
+	uint8_t *buf = malloc(BOUNCE);
+	struct iovec iov = {buf, len < BOUNCE ? len : BOUNCE};
+	ssize_t n = buf ? stream_recv(in, &iov, 1, MSG_PEEK | wait) : -1;
+
+	if (n > 0)
+		n = ff_real.write(out, buf, (size_t)n);
+	iov.iov_len = n > 0 ? (size_t)n : 0;
+	if (n > 0)
+		n = stream_recv(in, &iov, 1, MSG_DONTWAIT);
+	free(buf);
+	return n;
+}
+
+/* From a pipe into a FIFO: no more than there is room for now, or a byte that waits for it. */
+static ssize_t
+splice_in(int in, int out, size_t len, unsigned int flags)
+{
+	uint8_t *buf = malloc(BOUNCE);
+	size_t room = stream_room(out);
+	ssize_t n;
+
+	if (!room && (flags & SPLICE_F_NONBLOCK)) {
+		free(buf);
+		errno = EAGAIN;
+		return -1;
+	}
+	room = room ? room : 1;
+	room = room < BOUNCE ? room : BOUNCE;
+	n = buf ? ff_real.read(in, buf, len < room ? len : room) : -1;
+	if (n > 0)
+		n = stream_send(out, &(struct iovec){buf, (size_t)n}, 1, 0);
+	free(buf);
+	return n;
 }
 
 FF_HOOK ssize_t
@@ -207,13 +310,15 @@ splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned 
 	int fd = is_stream(in) ? in : out;
 
 	BEGIN(ssize_t, fd == in ? FF_IO_RECV : FF_IO_SEND, !(flags & SPLICE_F_NONBLOCK))
+	if (s == STREAM_EMULATED)
+		return fd == in ? splice_out(in, out, len, flags) : splice_in(in, out, len, flags);
 	rc = FF_REAL(splice)(in, in_off, out, out_off, len, flags);
 	stream_leave(s, rc);
 	return rc;
 }
 
 /* With offset -1 these are readv() and writev(). */
-#define VECTOR(name, use, off_type)                                                           \
+#define VECTOR(name, use, off_type, emulated)                                                 \
 	FF_HOOK ssize_t name(int fd, const struct iovec *iov, int n, off_type off, int flags) \
 	{                                                                                     \
 		BEGIN(ssize_t, use, true)                                                     \
@@ -222,10 +327,10 @@ splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned 
 		return rc;                                                                    \
 	}
 
-VECTOR(preadv2, FF_IO_RECV, off_t)
-VECTOR(pwritev2, FF_IO_SEND, off_t)
-VECTOR(preadv64v2, FF_IO_RECV, off64_t)
-VECTOR(pwritev64v2, FF_IO_SEND, off64_t)
+VECTOR(preadv2, FF_IO_RECV, off_t, stream_recv)
+VECTOR(pwritev2, FF_IO_SEND, off_t, stream_send)
+VECTOR(preadv64v2, FF_IO_RECV, off64_t, stream_recv)
+VECTOR(pwritev64v2, FF_IO_SEND, off64_t, stream_send)
 
 /* ---- names and options ---- */
 
@@ -272,6 +377,11 @@ FF_HOOK int
 shutdown(int fd, int how)
 {
 	BEGIN(int, FF_IO_OTHER, false)
+	if (s == STREAM_EMULATED) {
+		s = NULL;
+		if (how != SHUT_RD)
+			stream_no_more(fd);
+	}
 	rc = FF_REAL(shutdown)(fd, how);
 	stream_leave(s, 0);
 	return rc;

@@ -106,7 +106,7 @@ ff_mem_unlock(const uint64_t *mask)
 bool
 ff_mem_swapping(void)
 {
-	struct sysinfo si;
+	struct sysinfo si = {0};
 
 	return ff_sys(SYS_sysinfo, &si, 0, 0, 0, 0, 0) < 0 || si.totalswap != si.freeswap;
 }

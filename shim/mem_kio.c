@@ -53,16 +53,21 @@ io_gate(void)
 		return rc;                     \
 	}
 
-/* One that takes from a socket: wait is false where the caller says so. */
-#define HOOK_RECV(ret, name, wait, params, args)                    \
-	FF_HOOK ret name params                                     \
+/*
+ * One that takes from a socket: wait is false where the caller says so; iov, count and flags are
+ * what it wants, in other words.
+ */
+#define HOOK_RECV(name, wait, params, args, iov, count, rflags)     \
+	FF_HOOK ssize_t name params                                 \
 	{                                                           \
 		const struct ff_io_gate *gate = io_gate();          \
 		void *in = NULL;                                    \
-		ret rc;                                             \
+		ssize_t rc;                                         \
                                                                     \
 		if (__builtin_expect(!!gate, 0))                    \
 			in = gate->enter(fd, FF_IO_RECV, wait);     \
+		if (__builtin_expect(in == FF_IO_EMULATED, 0))      \
+			return gate->recv(fd, iov, count, rflags);  \
 		if (__builtin_expect(in == FF_IO_INTERRUPTED, 0)) { \
 			errno = EINTR;                              \
 			return -1;                                  \
@@ -73,6 +78,26 @@ io_gate(void)
 		return rc;                                          \
 	}
 
+#define ONE(buf, len) (&(struct iovec){buf, len})
+
+/* What a connected TCP socket says of who sent: nothing. */
+static int
+no_name(int flags, socklen_t *len)
+{
+	if (len)
+		*len = 0;
+	return flags;
+}
+
+static int
+plain(int flags, struct msghdr *msg)
+{
+	msg->msg_namelen = 0;
+	msg->msg_controllen = 0;
+	msg->msg_flags = 0;
+	return flags;
+}
+
 static ssize_t
 read_gated(int fd, void *buf, size_t len)
 {
@@ -82,6 +107,8 @@ read_gated(int fd, void *buf, size_t len)
 
 	if (__builtin_expect(!!gate, 0))
 		in = gate->enter(fd, FF_IO_RECV, true);
+	if (__builtin_expect(in == FF_IO_EMULATED, 0))
+		return gate->recv(fd, ONE(buf, len), 1, 0);
 	if (__builtin_expect(in == FF_IO_INTERRUPTED, 0)) {
 		errno = EINTR;
 		return -1;
@@ -102,18 +129,18 @@ read(int fd, void *buf, size_t len)
 	return __builtin_expect(!!filter, 0) ? filter(fd, buf, len, n) : n;
 }
 
-HOOK_RECV(ssize_t, readv, true, (int fd, const struct iovec *iov, int n), (fd, iov, n))
+HOOK_RECV(readv, true, (int fd, const struct iovec *iov, int n), (fd, iov, n), iov, (size_t)n, 0)
 HOOK(ssize_t, pread, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off))
 HOOK(ssize_t, pread64, (int fd, void *buf, size_t len, off64_t off), (fd, buf, len, off))
 HOOK(ssize_t, preadv, (int fd, const struct iovec *iov, int n, off_t off), (fd, iov, n, off))
 HOOK(ssize_t, preadv64, (int fd, const struct iovec *iov, int n, off64_t off), (fd, iov, n, off))
-HOOK_RECV(ssize_t, recv, !(flags & MSG_DONTWAIT), (int fd, void *buf, size_t len, int flags),
-	  (fd, buf, len, flags))
-HOOK_RECV(ssize_t, recvfrom, !(flags & MSG_DONTWAIT),
+HOOK_RECV(recv, !(flags & MSG_DONTWAIT), (int fd, void *buf, size_t len, int flags),
+	  (fd, buf, len, flags), ONE(buf, len), 1, flags)
+HOOK_RECV(recvfrom, !(flags & MSG_DONTWAIT),
 	  (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *alen),
-	  (fd, buf, len, flags, addr, alen))
-HOOK_RECV(ssize_t, recvmsg, !(flags & MSG_DONTWAIT), (int fd, struct msghdr *msg, int flags),
-	  (fd, msg, flags))
+	  (fd, buf, len, flags, addr, alen), ONE(buf, len), 1, no_name(flags, alen))
+HOOK_RECV(recvmsg, !(flags & MSG_DONTWAIT), (int fd, struct msghdr *msg, int flags),
+	  (fd, msg, flags), msg->msg_iov, msg->msg_iovlen, plain(flags, msg))
 
 /* ---- poll ---- */
 
@@ -220,15 +247,17 @@ epoll_pwait(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *
 
 /* ---- the fortified names ---- */
 
-HOOK_RECV(ssize_t, __read_chk, true, (int fd, void *buf, size_t len, size_t size),
-	  (fd, buf, len, size))
+HOOK_RECV(__read_chk, true, (int fd, void *buf, size_t len, size_t size), (fd, buf, len, size),
+	  ONE(buf, len < size ? len : size), 1, 0)
 HOOK(ssize_t, __pread_chk, (int fd, void *buf, size_t len, off_t off, size_t size),
      (fd, buf, len, off, size))
 HOOK(ssize_t, __pread64_chk, (int fd, void *buf, size_t len, off64_t off, size_t size),
      (fd, buf, len, off, size))
-HOOK_RECV(ssize_t, __recv_chk, !(flags & MSG_DONTWAIT),
-	  (int fd, void *buf, size_t len, size_t size, int flags), (fd, buf, len, size, flags))
-HOOK_RECV(ssize_t, __recvfrom_chk, !(flags & MSG_DONTWAIT),
+HOOK_RECV(__recv_chk, !(flags & MSG_DONTWAIT),
+	  (int fd, void *buf, size_t len, size_t size, int flags), (fd, buf, len, size, flags),
+	  ONE(buf, len < size ? len : size), 1, flags)
+HOOK_RECV(__recvfrom_chk, !(flags & MSG_DONTWAIT),
 	  (int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
 	   socklen_t *alen),
-	  (fd, buf, len, size, flags, addr, alen))
+	  (fd, buf, len, size, flags, addr, alen), ONE(buf, len < size ? len : size), 1,
+	  no_name(flags, alen))

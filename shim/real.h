@@ -149,9 +149,11 @@ extern _Atomic bool ff_signal_interrupts;
  */
 enum ff_io_use { FF_IO_RECV, FF_IO_SEND, FF_IO_OTHER };
 #define FF_IO_INTERRUPTED ((void *)-1)
+#define FF_IO_EMULATED	  ((void *)-2) /* recv() does it all */
 struct ff_io_gate {
 	void *(*enter)(int fd, enum ff_io_use use, bool may_block);
 	void (*leave)(void *inside, int64_t moved);
+	ssize_t (*recv)(int fd, const struct iovec *iov, size_t count, int flags);
 	bool (*poll_wanted)(struct pollfd *fds, nfds_t n); /* changes nothing */
 	int (*poll)(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		    const sigset_t *mask);

@@ -19,6 +19,7 @@
 #include "fork.h"
 #include "path.h"
 #include "real.h"
+#include "stream_fifo.h"
 #include "stream_prefix.h"
 
 /* Calls, and pages of data, before a stream asks; each time that it asked in vain, four times. */
@@ -77,6 +78,12 @@ stream_unlock(struct stream *s)
 	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
+bool
+stream_is_exchanged(const struct stream *s)
+{
+	return stream_state_is(s, STREAM_PAIRED) || stream_state_is(s, STREAM_FIFO);
+}
+
 void
 stream_foreach(void (*fn)(struct stream *s, void *arg), void *arg)
 {
@@ -118,6 +125,7 @@ stream_destroy(struct fdobj *o)
 
 	stream_lock(s);
 	stream_forget(s);
+	stream_fifo_end(s);
 	stream_offer_drop(s);
 	if (s->anchor >= 0) {
 		fdtab_clear(s->anchor);
@@ -146,6 +154,7 @@ stream_reset(struct stream *s)
 	s->misses = 0;
 	s->anchor = s->end = s->other = -1;
 	s->page = NULL;
+	s->own = NULL;
 	s->num_watches = 0;
 	atomic_store(&s->state, STREAM_KERNEL);
 }
@@ -167,40 +176,11 @@ gate_leave(void *inside, int64_t moved)
 static const struct ff_io_gate gate = {
 	.enter = gate_enter,
 	.leave = gate_leave,
+	.recv = stream_recv,
 	.poll_wanted = stream_poll_wanted,
 	.poll = stream_poll,
 	.epoll_filter = stream_epoll_filter,
 };
-
-ssize_t
-stream_write(int fd, const void *buf, size_t len)
-{
-	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
-	ssize_t n;
-
-	if (s == STREAM_INTERRUPTED) {
-		errno = EINTR;
-		return -1;
-	}
-	n = ff_real.write(fd, buf, len);
-	stream_leave(s, n);
-	return n;
-}
-
-ssize_t
-stream_writev(int fd, const struct iovec *iov, int count)
-{
-	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
-	ssize_t n;
-
-	if (s == STREAM_INTERRUPTED) {
-		errno = EINTR;
-		return -1;
-	}
-	n = ff_real.writev(fd, iov, count);
-	stream_leave(s, n);
-	return n;
-}
 
 void
 stream_new(int fd, const struct sockaddr *peer)
@@ -244,18 +224,16 @@ stream_anchor(int fd)
 	if (__builtin_expect(!o || o->kind != FDOBJ_STREAM, 1))
 		return fd;
 	s = o->priv;
-	return stream_state_is(s, STREAM_PAIRED) ? s->anchor : fd;
+	return stream_is_exchanged(s) ? s->anchor : fd;
 }
 
 static void
 stays(struct stream *s, void *arg)
 {
-	uint32_t state = atomic_load(&s->state);
-
-	if (state == STREAM_PAIRED || state == STREAM_STAYS)
+	if (stream_is_exchanged(s) || stream_state_is(s, STREAM_STAYS))
 		return;
 	stream_lock(s);
-	if (!stream_state_is(s, STREAM_PAIRED)) {
+	if (!stream_is_exchanged(s)) {
 		stream_forget(s);
 		stream_offer_drop(s);
 		atomic_store(&s->state, STREAM_STAYS);
@@ -397,6 +375,10 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 	for (;;) {
 		if (stream_state_is(s, STREAM_PAIRED) || stream_state_is(s, STREAM_STAYS))
 			break;
+		if (stream_state_is(s, STREAM_FIFO)) {
+			fdobj_put(s->obj);
+			return STREAM_EMULATED;
+		}
 		stream_attend(s, fd);
 		if (may_block && use != FF_IO_OTHER && is_waiting(s) &&
 		    stream_wait_ready(s, fd, use == FF_IO_RECV ? POLLIN : POLLOUT)) {

@@ -32,6 +32,7 @@ enum stream_state {
 	STREAM_ASKED,	/* the router knows that we would like more */
 	STREAM_OFFERED, /* the ends of a pair are here: the shims try to meet */
 	STREAM_PAIRED,	/* the program's descriptors are one end of the pair */
+	STREAM_FIFO,	/* they are, but the bytes go by FIFOs (stream_fifo.h) */
 	STREAM_STAYS,	/* with the kernel, for good */
 };
 
@@ -58,10 +59,11 @@ struct stream {
 	/* Under lock: */
 	unsigned side;
 	unsigned misses; /* times that nobody came */
-	int anchor;	 /* PAIRED: the kernel's socket. -1 */
-	int end, other;	 /* OFFERED. -1 */
+	int anchor;	 /* PAIRED, FIFO: the kernel's socket. -1 */
+	int end, other;	 /* OFFERED; end: FIFO, too. -1 */
 	struct ff_tcp_page *page;
-	unsigned num_watches; /* more than STREAM_EPOLLS: it stays */
+	struct stream_own *own; /* FIFO */
+	unsigned num_watches;	/* more than STREAM_EPOLLS: it stays */
 	struct stream_watch watches[STREAM_EPOLLS];
 	struct stream *next, *next_free; /* stream.c: all that ever were; the free list */
 	struct stream *next_asked;	 /* stream_router.c */
@@ -71,6 +73,8 @@ struct stream {
 
 /* fd has just been connected, or is being, or was accepted; peer: NULL: not known yet. */
 void stream_new(int fd, const struct sockaddr *peer);
+/* Its bytes go by FIFOs: stream_recv(), stream_send(). */
+#define STREAM_EMULATED	   ((struct stream *)FF_IO_EMULATED)
 /* A signal has ended the wait before the call: EINTR. */
 #define STREAM_INTERRUPTED ((struct stream *)FF_IO_INTERRUPTED)
 struct stream *stream_enter_slow(int fd, enum ff_io_use use, bool may_block);
@@ -92,6 +96,12 @@ stream_leave(struct stream *s, int64_t n)
 	if (s)
 		stream_leave_slow(s, n);
 }
+/* As recvmsg() and sendmsg() of iov, of a stream that is STREAM_FIFO. -1 and errno. */
+ssize_t stream_recv(int fd, const struct iovec *iov, size_t count, int flags);
+ssize_t stream_send(int fd, const struct iovec *iov, size_t count, int flags);
+size_t stream_room(int fd);   /* bytes that stream_send() would take now */
+size_t stream_unread(int fd); /* bytes that stream_recv() would give now */
+void stream_no_more(int fd);  /* shutdown(SHUT_WR) is coming */
 /* write() and writev() of a stream. */
 ssize_t stream_write(int fd, const void *buf, size_t len);
 ssize_t stream_writev(int fd, const struct iovec *iov, int count);
@@ -111,6 +121,16 @@ void stream_lock(struct stream *s);
 bool stream_trylock(struct stream *s);
 void stream_unlock(struct stream *s);
 bool stream_state_is(const struct stream *s, enum stream_state state);
+bool stream_is_exchanged(const struct stream *s);
+/* Do its bytes go by FIFOs? */
+static inline bool
+stream_is_fifo(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	return __builtin_expect(o && o->kind == FDOBJ_STREAM, 0) &&
+	       stream_state_is(o->priv, STREAM_FIFO);
+}
 
 /* ---- stream_router.c ---- */
 

@@ -23,6 +23,8 @@
 #include "fdhide.h"
 #include "real.h"
 #include "stream.h"
+#include "stream_fifo.h"
+#include "stream_prefix.h"
 
 /* How long who is first waits for the other one. */
 #define WAIT_NS		      1000000l
@@ -74,7 +76,7 @@ stream_offer_drop(struct stream *s)
 		*fds[i] = -1;
 	}
 	if (s->page)
-		ff_real.munmap(s->page, FF_TCP_PAGE_SIZE);
+		ff_real.munmap(s->page, FF_TCP_MEMORY);
 	s->page = NULL;
 }
 
@@ -227,24 +229,50 @@ front_put(const struct stream *s, const uint8_t *buf, size_t len)
 	return true;
 }
 
-static bool
-move_by(const struct stream *s, int fd, uint64_t left, uint8_t *buf)
+/* The next of left bytes of the kernel's stream; 0: there are no more, the peer has died. */
+static ssize_t
+left_recv(int fd, uint8_t *buf, uint64_t left)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	ssize_t n;
 
-	while (left) {
-		n = FF_REAL(recv)(fd, buf, left < MOVE_BYTES ? left : MOVE_BYTES, MSG_DONTWAIT);
-		if (n < 0 && errno == EAGAIN) {
-			FF_REAL(poll)(&p, 1, -1);
-			continue;
-		}
-		if (n <= 0)
-			break;
+	while ((n = FF_REAL(recv)(fd, buf, left, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+		FF_REAL(poll)(&p, 1, -1);
+	return n > 0 ? n : 0;
+}
+
+static bool
+move_by(const struct stream *s, int fd, uint64_t left, uint8_t *buf)
+{
+	ssize_t n;
+
+	while (left && (n = left_recv(fd, buf, left < MOVE_BYTES ? left : MOVE_BYTES))) {
 		if (!front_put(s, buf, (size_t)n))
 			return false;
 		left -= (uint64_t)n;
 	}
+	return true;
+}
+
+/* To memory of our own, and a byte in front of the end to say so. */
+static bool
+move_front(struct stream *s, int fd, uint64_t left)
+{
+	static const uint8_t byte;
+	size_t done = 0;
+	uint8_t *front;
+	ssize_t n;
+
+	if (left) {
+		front = stream_fifo_front(s, left);
+		if (!front)
+			return false;
+		while (done < left && (n = left_recv(fd, front + done, left - done)))
+			done += (size_t)n;
+	}
+	if (done && !front_put(s, &byte, 1))
+		return false;
+	stream_fifo_begin(s, done);
 	return true;
 }
 
@@ -270,7 +298,7 @@ move(const struct stream *s, int fd, uint64_t left)
 /* ---- the exchange ---- */
 
 static void
-fds_exchange(struct stream *s, int fd)
+fds_exchange(struct stream *s, int fd, bool fifo)
 {
 	int flags = ff_real.fcntl(fd, F_GETFL), next, cloexec;
 
@@ -284,53 +312,73 @@ fds_exchange(struct stream *s, int fd)
 		ff_real.dup3(s->end, next, cloexec ? O_CLOEXEC : 0);
 	}
 	stream_epoll_in(s);
-	fdtab_clear(s->end);
 	fdtab_clear(s->other);
-	ff_real.close(s->end);
 	ff_real.close(s->other);
-	s->end = s->other = -1;
+	s->other = -1;
+	if (fifo)
+		return;
+	fdtab_clear(s->end);
+	ff_real.close(s->end);
+	s->end = -1;
 }
 
-/* What a program could see of the pair's size. */
+/* As much as TCP takes; of a pair beside FIFOs, as little as can be: it is to be filled up. */
 static void
-buffers_set(const struct stream *s)
+buffers_set(const struct stream *s, bool fifo)
 {
-	static const int size = 1 << 20;
+	int size = fifo ? 0 : 1 << 20;
 
 	(void)FF_REAL(setsockopt)(s->end, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+/* Says how far we are, and learns it of the other side. False: there will be no exchange. */
+static bool
+extents_exchange(struct stream *s, int fd, struct extent *own, struct ff_tcp_side *them)
+{
+	struct ff_tcp_side *here = &s->page->side[s->side], *there = &s->page->side[1 - s->side];
+
+	if (!extent_get(fd, own))
+		*own = (struct extent){0};
+	here->sent = own->sent;
+	here->taken = own->taken;
+	if (stream_fifo_wanted() && stream_fifo_prepare(s))
+		atomic_store(&here->flags, FF_TCP_FLAG_FIFO);
+	step_set(s, own->whole ? FF_TCP_STEP_STOPPED : FF_TCP_STEP_PARTED);
+	if (!own->whole || !step_wait(s, fd, FF_TCP_STEP_STOPPED))
+		return false;
+	them->step = atomic_load_explicit(&there->step, memory_order_acquire);
+	them->flags = atomic_load(&there->flags);
+	them->sent = __atomic_load_n(&there->sent, __ATOMIC_RELAXED);
+	them->taken = __atomic_load_n(&there->taken, __ATOMIC_RELAXED);
+	return them->step != FF_TCP_STEP_PARTED;
 }
 
 /* Both are here. True: the descriptors are exchanged. False: nothing has changed. */
 static bool
 exchange(struct stream *s, int fd)
 {
-	struct ff_tcp_side *own = &s->page->side[s->side], *other = &s->page->side[1 - s->side];
-	uint64_t max = move_max(s), in, out;
-	struct extent e;
 	struct ff_tcp_side them;
+	struct extent e;
+	uint64_t in, max;
+	bool fifo;
 
-	if (!extent_get(fd, &e))
-		e = (struct extent){0};
-	own->sent = e.sent;
-	own->taken = e.taken;
-	step_set(s, e.whole ? FF_TCP_STEP_STOPPED : FF_TCP_STEP_PARTED);
-	if (!e.whole || !step_wait(s, fd, FF_TCP_STEP_STOPPED))
+	if (!extents_exchange(s, fd, &e, &them))
 		return false;
-	them.step = atomic_load_explicit(&other->step, memory_order_acquire);
-	them.sent = __atomic_load_n(&other->sent, __ATOMIC_RELAXED);
-	them.taken = __atomic_load_n(&other->taken, __ATOMIC_RELAXED);
+	fifo = s->own && (them.flags & FF_TCP_FLAG_FIFO);
+	max = fifo ? FF_TCP_MOVE_MAX : move_max(s);
 	in = them.sent - e.taken;
-	out = e.sent - them.taken;
-	if (them.step == FF_TCP_STEP_PARTED || in > max || out > max)
+	if (in > max || e.sent - them.taken > max)
 		return false;
-	if (!move(s, fd, in)) {
+	if (!(fifo ? move_front(s, fd, in) : move(s, fd, in))) {
 		debug("stream %u: its front is full", s->id);
 		return false;
 	}
 	step_set(s, FF_TCP_STEP_MOVED);
 	(void)step_wait(s, fd, FF_TCP_STEP_MOVED);
-	buffers_set(s);
-	fds_exchange(s, fd);
+	buffers_set(s, fifo);
+	fds_exchange(s, fd, fifo);
+	if (!fifo)
+		stream_fifo_end(s);
 	return true;
 }
 
@@ -351,6 +399,7 @@ part(struct stream *s)
 {
 	debug("stream %u: parted", s->id);
 	stream_forget(s);
+	stream_fifo_end(s);
 	stream_offer_drop(s);
 	atomic_store(&s->work, 0);
 	atomic_store(&s->state, STREAM_KERNEL);
@@ -372,9 +421,9 @@ meet_locked(struct stream *s)
 		part(s);
 		return;
 	}
-	debug("stream %u (fd %d): paired", s->id, fd);
+	debug("stream %u (fd %d): %s", s->id, fd, s->own ? "fifo" : "paired");
 	stream_forget(s);
-	atomic_store(&s->state, STREAM_PAIRED);
+	atomic_store(&s->state, s->own ? STREAM_FIFO : STREAM_PAIRED);
 	stream_kick();
 }
 

@@ -24,7 +24,7 @@ struct prefix {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool off;
+static bool off, fifo;
 static bool any = true;
 static unsigned num_prefixes;
 static struct prefix prefixes[PREFIXES_MAX];
@@ -65,9 +65,10 @@ prefixes_read(void)
 	const char *mode = secure_getenv("FREEFLOW_TCP"), *text = secure_getenv("VNET_PREFIX");
 	size_t len;
 
-	off = !mode || strcmp(mode, "unix") || !path_active();
-	if (mode && strcmp(mode, "off") && strcmp(mode, "unix"))
-		debug("FREEFLOW_TCP=%s: not one of off, unix", mode);
+	fifo = mode && !strcmp(mode, "fifo");
+	off = !mode || (strcmp(mode, "unix") && !fifo) || !path_active();
+	if (mode && strcmp(mode, "off") && strcmp(mode, "unix") && !fifo)
+		debug("FREEFLOW_TCP=%s: not one of off, unix, fifo", mode);
 	any = !text;
 	while (text && *text) {
 		len = strcspn(text, ", ");
@@ -130,6 +131,12 @@ is_tcp(int fd)
 	len = sizeof(protocol);
 	return !FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
 	       protocol == IPPROTO_TCP;
+}
+
+bool
+stream_fifo_wanted(void)
+{
+	return fifo;
 }
 
 bool

@@ -232,7 +232,7 @@ offer_take(struct stream *s, unsigned side, int fds[FF_TCP_OFFER_FDS])
 
 	if (side > 1)
 		return false;
-	page = ff_real.mmap(NULL, FF_TCP_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
+	page = ff_real.mmap(NULL, FF_TCP_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
 	if (page == MAP_FAILED)
 		return false;
 	s->side = side;

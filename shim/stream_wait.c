@@ -10,11 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "fdhide.h"
 #include "real.h"
 #include "stream.h"
+#include "stream_fifo.h"
 
 /* Who sleeps: an eventfd each, so that a kick reaches all. */
 struct waiter {
@@ -172,7 +174,27 @@ may_move(int fd)
 	if (!o || o->kind != FDOBJ_STREAM)
 		return false;
 	s = o->priv;
-	return !stream_state_is(s, STREAM_PAIRED) && !stream_state_is(s, STREAM_STAYS);
+	/* One that has not been asked for is asked for by a call: of another thread. */
+	if (stream_state_is(s, STREAM_KERNEL))
+		return !__libc_single_threaded;
+	return stream_state_is(s, STREAM_ASKED) || stream_state_is(s, STREAM_OFFERED);
+}
+
+/*
+ * A FIFO's descriptor may be readable though it has been read empty: the byte that said so is
+ * taken out only when somebody asks. True: there is something.
+ */
+static bool
+is_readable(int fd)
+{
+	struct stream *s = stream_get(fd);
+	bool is;
+
+	if (!s)
+		return true;
+	is = !stream_state_is(s, STREAM_FIFO) || stream_fifo_is_readable(s);
+	fdobj_put(s->obj);
+	return is;
 }
 
 /*
@@ -229,18 +251,25 @@ bool
 stream_poll_wanted(struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; i < n; i++)
+		if (may_move(fds[i].fd) || stream_is_fifo(fds[i].fd))
+			return true;
+	return false;
+}
+
+static bool
+polls_moving(const struct pollfd *fds, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++)
 		if (may_move(fds[i].fd))
 			return true;
 	return false;
 }
 
-int
-stream_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+static int
+poll_moving(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	int rc;
 
-	if (timeout && !timeout->tv_sec && !timeout->tv_nsec)
-		return FF_REAL(ppoll)(fds, n, timeout, mask);
 	if (stream_router_fd() >= 0)
 		return poll_woken(fds, n, timeout, mask);
 	atomic_fetch_add(&num_native, 1);
@@ -248,6 +277,42 @@ stream_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const 
 				    : poll_woken(fds, n, timeout, mask);
 	atomic_fetch_sub(&num_native, 1);
 	return rc;
+}
+
+/* Of rc events, those that are true. */
+static int
+poll_true(struct pollfd *fds, nfds_t n, int rc)
+{
+	for (nfds_t i = 0; i < n && rc > 0; i++) {
+		if (!(fds[i].revents & (POLLIN | POLLRDNORM)) || !stream_is_fifo(fds[i].fd) ||
+		    is_readable(fds[i].fd))
+			continue;
+		fds[i].revents &= ~(POLLIN | POLLRDNORM);
+		rc -= !fds[i].revents;
+	}
+	return rc;
+}
+
+int
+stream_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	bool waits = !timeout || timeout->tv_sec || timeout->tv_nsec;
+	struct timespec until = {0}, left;
+	int rc;
+
+	if (timeout && waits)
+		until = after(timeout);
+	for (;;) {
+		left = timeout && waits ? left_of(&until) : (struct timespec){0};
+		rc = waits && polls_moving(fds, n)
+			     ? poll_moving(fds, n, timeout ? &left : NULL, mask)
+			     : FF_REAL(ppoll)(fds, n, timeout ? &left : NULL, mask);
+		if (rc <= 0)
+			return rc;
+		rc = poll_true(fds, n, rc);
+		if (rc || !waits)
+			return rc;
+	}
 }
 
 /* ---- a call that blocks ---- */
@@ -271,19 +336,26 @@ stream_wait_ready(struct stream *s, int fd, short events)
 /* ---- select ---- */
 
 static bool
-set_may_move(int n, const fd_set *set)
+set_has(int n, const fd_set *set, bool (*is)(int fd))
 {
 	for (int fd = 0; set && fd < n; fd++)
-		if (FD_ISSET(fd, set) && may_move(fd))
+		if (FD_ISSET(fd, set) && is(fd))
 			return true;
 	return false;
+}
+
+static bool
+fd_is_fifo(int fd)
+{
+	return stream_is_fifo(fd);
 }
 
 /* Sets that are larger than an fd_set stay with libc, and what is in them with the kernel. */
 bool
 stream_select_wanted(int n, const fd_set *in, const fd_set *out)
 {
-	return n <= FD_SETSIZE && (set_may_move(n, in) || set_may_move(n, out));
+	return n <= FD_SETSIZE && (set_has(n, in, may_move) || set_has(n, out, may_move) ||
+				   set_has(n, in, fd_is_fifo));
 }
 
 /* As poll_once(). in: a set to change, with room for the two. */
@@ -354,18 +426,56 @@ select_woken(int n, fd_set *sets[3], const struct timespec *timeout, const sigse
 	return rc == -2 ? FF_REAL(pselect)(n, sets[0], sets[1], sets[2], timeout, mask) : rc;
 }
 
-int
-stream_select(int n, fd_set *in, fd_set *out, fd_set *err, const struct timespec *timeout,
-	      const sigset_t *mask)
+static int
+select_moving(int n, fd_set *sets[3], const struct timespec *timeout, const sigset_t *mask)
 {
-	fd_set *sets[3] = {in, out, err};
 	int rc;
 
 	if (stream_router_fd() >= 0)
 		return select_woken(n, sets, timeout, mask);
 	atomic_fetch_add(&num_native, 1);
-	rc = stream_router_fd() < 0 ? FF_REAL(pselect)(n, in, out, err, timeout, mask)
+	rc = stream_router_fd() < 0 ? FF_REAL(pselect)(n, sets[0], sets[1], sets[2], timeout, mask)
 				    : select_woken(n, sets, timeout, mask);
 	atomic_fetch_sub(&num_native, 1);
 	return rc;
+}
+
+static int
+select_true(int n, fd_set *in, int rc)
+{
+	for (int fd = 0; in && fd < n && rc > 0; fd++) {
+		if (!FD_ISSET(fd, in) || !stream_is_fifo(fd) || is_readable(fd))
+			continue;
+		FD_CLR(fd, in);
+		rc--;
+	}
+	return rc;
+}
+
+int
+stream_select(int n, fd_set *in, fd_set *out, fd_set *err, const struct timespec *timeout,
+	      const sigset_t *mask)
+{
+	bool waits = !timeout || timeout->tv_sec || timeout->tv_nsec;
+	struct timespec until = {0}, left;
+	fd_set *sets[3] = {in, out, err}, asked[3];
+	int rc;
+
+	for (unsigned i = 0; i < 3; i++)
+		set_copy(&asked[i], sets[i], n);
+	if (timeout && waits)
+		until = after(timeout);
+	for (;;) {
+		left = timeout && waits ? left_of(&until) : (struct timespec){0};
+		rc = waits && (set_has(n, in, may_move) || set_has(n, out, may_move))
+			     ? select_moving(n, sets, timeout ? &left : NULL, mask)
+			     : FF_REAL(pselect)(n, in, out, err, timeout ? &left : NULL, mask);
+		if (rc <= 0)
+			return rc;
+		rc = select_true(n, in, rc);
+		if (rc || !waits)
+			return rc;
+		for (unsigned i = 0; i < 3; i++)
+			set_copy(sets[i], &asked[i], n);
+	}
 }

@@ -306,6 +306,7 @@ conn_overdue(struct ff_container *c, uint64_t now_ns)
 	struct conn *cn;
 
 	TAILQ_FOREACH (cn, &container_priv(c)->conns, link) {
+		/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): who is closed leaves the list */
 		if ((cn->state == CONN_NEW || cn->stalled) &&
 		    now_ns - cn->since_ns > CONN_PATIENCE_NS)
 			return cn;

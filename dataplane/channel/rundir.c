@@ -155,7 +155,7 @@ install_shim(int dirfd, char *err, size_t err_len)
 	rc = lib = make_dir(dirfd, "lib");
 	if (lib < 0)
 		goto out;
-	rc = to = openat(lib, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0755);
+	to = openat(lib, ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0755);
 	if (to < 0) {
 		rc = -errno;
 		goto out;

@@ -121,7 +121,9 @@ sysfs_open(struct ff_container *c)
 	int fd = openat(container_priv(c)->dirfd, FF_SYSFS_DIR,
 			O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	return fd;
 }
 
 static int

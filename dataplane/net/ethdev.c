@@ -32,6 +32,8 @@
 #define WORKER_MBUFS 512u /* being filled, handed out, and in the pool's cache */
 #define POOL_CACHE   128u
 #define MBUF_LEAST   2048u
+#define XDP_FILL     2048u /* buffers that af_xdp gives to the kernel, for each queue */
+#define RX_LEAST     1024u /* frames in the kernel's queue of a tap */
 
 /* ---- the device ---- */
 
@@ -67,27 +69,6 @@ is_beside(const struct rte_eth_dev_info *info)
 	       !strcmp(info->driver_name, "net_af_xdp");
 }
 
-/* Our addresses: those of the configuration, else of the interface. */
-static void
-addresses_set(struct frame_conf *f, const struct ff_port_conf *conf, const struct ff_underlay *u)
-{
-	static const uint8_t any[16], v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
-
-	f->has4 = u->has4;
-	f->has6 = u->has6;
-	memcpy(f->own4, u->own4, 4);
-	memcpy(f->own6, u->own6, 16);
-	if (!memcmp(conf->address, v4_prefix, sizeof(v4_prefix))) {
-		f->has4 = true;
-		f->has6 = false;
-		memcpy(f->own4, conf->address + 12, 4);
-	} else if (memcmp(conf->address, any, sizeof(any))) {
-		f->has6 = true;
-		f->has4 = false;
-		memcpy(f->own6, conf->address, 16);
-	}
-}
-
 /* Of the inner packet. */
 static uint16_t
 inner_mtu(const struct frame_conf *f, unsigned mtu)
@@ -116,13 +97,12 @@ device_learn(struct ff_port *p, const struct ff_port_conf *conf,
 		return rc;
 	d->beside = is_beside(info);
 	p->wants_mac = d->beside;
+	p->ifindex = d->beside ? if_nametoindex(d->iface) : 0;
 	if (d->beside)
 		ff_underlay_own(d->iface, &u);
 	else if (!rte_eth_dev_get_mtu(d->id, &mtu))
 		u.mtu = mtu;
-	d->frame = (struct frame_conf){.encap = conf->encap, .udp_port = conf->udp_port};
-	memcpy(d->frame.mac, mac.addr_bytes, 6);
-	addresses_set(&d->frame, conf, &u);
+	ethdev_frame_conf(conf, &u, mac.addr_bytes, &d->frame);
 	p->mtu = inner_mtu(&d->frame, u.mtu);
 	d->frame_max = u.mtu + RTE_ETHER_HDR_LEN;
 	if (conf->encap == FF_ENCAP_NONE || d->frame.has4 || d->frame.has6)
@@ -154,11 +134,26 @@ queues_count(struct ethdev *d, const struct ff_port_conf *conf, const struct rte
 /* ---- its queues ---- */
 
 static int
+pool_result(const struct ethdev *d, unsigned num)
+{
+	if (d->pool)
+		return 0;
+	ff_err("net", "no memory for %u buffers: memory.megabytes", num);
+	return -rte_errno;
+}
+
+static int
 pool_make(struct ethdev *d, const struct rte_eth_dev_info *info, unsigned workers)
 {
 	unsigned num = workers * WORKER_MBUFS;
 	char name[RTE_MEMPOOL_NAMESIZE];
 
+	snprintf(name, sizeof(name), "ff_ethdev%u", d->id);
+	if (!strcmp(info->driver_name, "net_af_xdp")) {
+		num += d->num_rx * (XDP_FILL + 2 * DESCRIPTORS);
+		d->pool = ethdev_xdp_pool(name, num, POOL_CACHE);
+		return pool_result(d, num);
+	}
 	d->mbuf_bytes = RTE_MAX(d->frame_max, MBUF_LEAST);
 	/* af_packet has rings of its own, whose slots must fit. */
 	if (strcmp(info->driver_name, "net_af_packet") != 0)
@@ -169,11 +164,10 @@ pool_make(struct ethdev *d, const struct rte_eth_dev_info *info, unsigned worker
 		ff_err("net", "frames of %u bytes are more than a buffer takes", d->mbuf_bytes);
 		return -EMSGSIZE;
 	}
-	snprintf(name, sizeof(name), "ff_ethdev%u", d->id);
 	d->pool = rte_pktmbuf_pool_create(name, num, POOL_CACHE, 0,
 					  (uint16_t)(RTE_PKTMBUF_HEADROOM + d->mbuf_bytes),
 					  SOCKET_ID_ANY);
-	return d->pool ? 0 : -rte_errno;
+	return pool_result(d, num);
 }
 
 /* With interrupts for each receive queue, if the device knows them: *intr. */
@@ -199,14 +193,27 @@ device_configure(struct ethdev *d, const struct rte_eth_dev_info *info, bool *in
 	return rc;
 }
 
+/* Where the driver's own error says little. */
+static const char *
+start_hint(const struct ethdev *d, const struct rte_eth_dev_info *info)
+{
+	if (d->xdp.object >= 0)
+		return " (it needs CAP_NET_ADMIN, CAP_BPF, locked memory)";
+	if (!strcmp(info->driver_name, "net_memif"))
+		return " (a client needs its server's socket)";
+	return "";
+}
+
 static int
-device_start(struct ethdev *d)
+device_start(struct ethdev *d, const struct rte_eth_dev_info *info)
 {
 	uint16_t rxd = DESCRIPTORS, txd = DESCRIPTORS, i;
 	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(d->id, &rxd, &txd);
 
-	if (rc)
-		return rc;
+	if (d->rx_frames < rxd)
+		d->rx_frames = rxd;
+	if (d->rx_frames < RX_LEAST)
+		d->rx_frames = RX_LEAST;
 	for (i = 0; i < d->num_rx && !rc; i++)
 		rc = rte_eth_rx_queue_setup(d->id, i, rxd, SOCKET_ID_ANY, NULL, d->pool);
 	for (i = 0; i < d->num_tx && !rc; i++)
@@ -214,6 +221,9 @@ device_start(struct ethdev *d)
 	if (!rc)
 		rc = rte_eth_dev_start(d->id);
 	d->started = !rc;
+	if (rc)
+		ff_err("net", "%s: it does not start%s: %s", info->driver_name, start_hint(d, info),
+		       strerror(-rc));
 	return rc;
 }
 
@@ -265,6 +275,7 @@ ethdev_close(struct ff_port *p)
 	}
 	if (d->started)
 		rte_eth_dev_stop(d->id);
+	ethdev_xdp_release(d);
 	if (d->probed && !rte_eth_dev_info_get(d->id, &info)) {
 		rte_eth_dev_close(d->id);
 		rte_dev_remove(info.device);
@@ -294,7 +305,9 @@ queues_open(struct ff_port *p, const struct ff_port_conf *conf, struct ethdev_so
 	if (!rc)
 		rc = device_configure(d, &info, &intr);
 	if (!rc)
-		rc = device_start(d);
+		rc = device_start(d, &info);
+	if (!rc)
+		rc = ethdev_xdp_hold(d);
 	if (rc)
 		return rc;
 	ethdev_sockets_find(&sockets);
@@ -320,6 +333,7 @@ ethdev_open(struct ff_port *p, const struct ff_port_conf *conf)
 		return -ENOMEM;
 	p->priv = d;
 	d->guard = -1;
+	d->xdp.object = d->xdp.link = -1;
 	d->vni = conf->vni;
 	if (memcmp(conf->next_mac, none, 6))
 		memcpy(d->next_mac, conf->next_mac, 6);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ethdev kind of port beside the kernel: what af_packet is told about the interface, and the
- * sockets of such drivers. Control thread.
+ * The ethdev kind of port: what the device is told beyond the configuration; and the sockets of
+ * drivers that are beside the kernel. Control thread.
  *
  * The sockets wake a worker that sleeps, and take a filter; DPDK has no call for either. They are
  * found as the sockets of that family that this process has since the device was made. Where none
@@ -18,6 +18,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <rte_bus_pci.h>
+
 #include "ethdev_priv.h"
 #include "underlay.h"
 
@@ -32,8 +34,12 @@
 #define RING_BYTES (4u << 20)
 #define RING_LEAST 256u /* frames */
 
-static const char *
-arg_find(const char *devargs, const char *key)
+/* What the drivers take when they are not told. */
+#define PACKET_FRAMES 512u
+#define MEMIF_LOG2    10
+
+const char *
+ethdev_arg(const char *devargs, const char *key)
 {
 	char pattern[32];
 	const char *at;
@@ -60,29 +66,91 @@ ring_args(struct ethdev *d, char *out, size_t size)
 		block = d->slot;
 	count = RING_BYTES / d->slot < RING_LEAST ? RING_LEAST : RING_BYTES / d->slot;
 	snprintf(out, size, ",framesz=%u,blocksz=%u,framecnt=%u", d->slot, block, count);
+	d->rx_frames = count;
+	return 0;
+}
+
+static int
+packet_args(struct ethdev *d, const struct ff_port_conf *conf, char *out, size_t size)
+{
+	const char *slot = ethdev_arg(conf->devargs, "framesz");
+	const char *count = ethdev_arg(conf->devargs, "framecnt");
+	int len = 0;
+
+	*out = '\0';
+	if (!ethdev_arg(conf->devargs, "qpairs"))
+		len = snprintf(out, size, ",qpairs=%u", conf->num_queues);
+	if (slot)
+		d->slot = (uint32_t)atoi(slot);
+	d->rx_frames = count ? (uint32_t)atoi(count) : PACKET_FRAMES;
+	if (slot || count || ethdev_arg(conf->devargs, "blocksz"))
+		return 0;
+	return ring_args(d, out + len, size - (size_t)len);
+}
+
+/* DPDK knows PCI devices by their whole addresses only: 03:00.0 is 0000:03:00.0. */
+static int
+name_put(const char *devargs, char out[ETHDEV_ARGS_MAX])
+{
+	size_t len = strcspn(devargs, ",");
+	struct rte_pci_addr pci;
+
+	if (len >= ETHDEV_ARGS_MAX)
+		return -E2BIG;
+	snprintf(out, ETHDEV_ARGS_MAX, "%.*s", (int)len, devargs);
+	if (!rte_pci_addr_parse(out, &pci))
+		rte_pci_device_name(&pci, out, ETHDEV_ARGS_MAX);
 	return 0;
 }
 
 int
 ethdev_args(struct ethdev *d, const struct ff_port_conf *conf, char out[ETHDEV_ARGS_MAX])
 {
-	const char *name = arg_find(conf->devargs, "iface");
-	const char *slot = arg_find(conf->devargs, "framesz");
-	bool packet = !strncmp(conf->devargs, "net_af_packet", 13);
-	char ring[96] = "", pairs[24] = "";
-	int len, rc = 0;
+	const char *name = ethdev_arg(conf->devargs, "iface");
+	const char *size = ethdev_arg(conf->devargs, "rsize");
+	char more[128] = "";
+	size_t used, left;
+	int rc;
 
 	if (name)
 		snprintf(d->iface, IF_NAMESIZE, "%.*s", (int)strcspn(name, ","), name);
-	if (slot)
-		d->slot = (uint32_t)atoi(slot);
-	if (packet && !slot && !arg_find(conf->devargs, "blocksz") &&
-	    !arg_find(conf->devargs, "framecnt"))
-		rc = ring_args(d, ring, sizeof(ring));
-	if (packet && !arg_find(conf->devargs, "qpairs"))
-		snprintf(pairs, sizeof(pairs), ",qpairs=%u", conf->num_queues);
-	len = snprintf(out, ETHDEV_ARGS_MAX, "%s%s%s", conf->devargs, pairs, ring);
-	return rc ? rc : len < (int)ETHDEV_ARGS_MAX ? 0 : -E2BIG;
+	rc = name_put(conf->devargs, out);
+	if (!rc && !strncmp(out, "net_af_packet", 13))
+		rc = packet_args(d, conf, more, sizeof(more));
+	else if (!rc && !strncmp(out, "net_af_xdp", 10))
+		rc = ethdev_xdp_args(d, conf, more, sizeof(more));
+	else if (!rc && !strncmp(out, "net_memif", 9))
+		d->rx_frames = 1u << (size ? atoi(size) & 15 : MEMIF_LOG2);
+	if (rc)
+		return rc;
+	used = strlen(out);
+	left = ETHDEV_ARGS_MAX - used;
+	rc = snprintf(out + used, left, "%s%s", conf->devargs + strcspn(conf->devargs, ","), more);
+	return rc < (int)left ? 0 : -E2BIG;
+}
+
+/* Our addresses: those of the configuration, else of the interface. */
+void
+ethdev_frame_conf(const struct ff_port_conf *conf, const struct ff_underlay *u,
+		  const uint8_t mac[6], struct frame_conf *f)
+{
+	static const uint8_t any[16], v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+	*f = (struct frame_conf){.encap = conf->encap, .udp_port = conf->udp_port};
+	memcpy(f->mac, mac, 6);
+	f->has4 = u->has4;
+	f->has6 = u->has6;
+	memcpy(f->own4, u->own4, 4);
+	memcpy(f->own6, u->own6, 16);
+	if (!memcmp(conf->address, v4_prefix, sizeof(v4_prefix))) {
+		f->has4 = true;
+		f->has6 = false;
+		memcpy(f->own4, conf->address + 12, 4);
+	} else if (memcmp(conf->address, any, sizeof(any))) {
+		f->has6 = true;
+		f->has4 = false;
+		memcpy(f->own6, conf->address, 16);
+	}
 }
 
 /* ---- sockets ---- */

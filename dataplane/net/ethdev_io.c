@@ -16,9 +16,6 @@
 
 #include "ethdev_priv.h"
 
-/* Bursts in a row that brought nothing for us: a flood of foreign frames must not keep us here. */
-#define LOOKS_MAX 8u
-
 /* ---- out ---- */
 
 static void
@@ -181,11 +178,15 @@ rx_fill(struct ethdev_queue *q)
 	return q->in_num != 0;
 }
 
+/*
+ * Looks at no more frames than the device can have held when it was called: so all that was there
+ * has been seen, and a flood of foreign frames does not keep us here.
+ */
 unsigned
 ethdev_rx(struct ff_port_queue *base, struct ff_port_rx *rx, unsigned n)
 {
 	struct ethdev_queue *q = ethdev_queue_of(base);
-	unsigned got = 0, looks = 0;
+	unsigned got = 0, seen = 0;
 
 	if (!q->has_rx)
 		return 0;
@@ -196,12 +197,13 @@ ethdev_rx(struct ff_port_queue *base, struct ff_port_rx *rx, unsigned n)
 		struct rte_mbuf *m;
 
 		if (q->in_next == q->in_num) {
-			if (looks++ == LOOKS_MAX)
+			if (seen >= q->d->rx_frames)
 				break;
 			if (!rx_fill(q)) {
 				q->more = false;
 				break;
 			}
+			seen += q->in_num;
 		}
 		m = q->in[q->in_next++];
 		if (rx_frame(q, m, &rx[got])) {

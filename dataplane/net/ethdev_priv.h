@@ -10,6 +10,7 @@
 #include "frame.h"
 #include "net_priv.h"
 
+struct ff_underlay;
 struct rte_device;
 struct rte_mbuf;
 struct rte_mempool;
@@ -38,7 +39,12 @@ struct ethdev {
 	uint32_t frame_max;  /* to send: the link's MTU and the Ethernet header */
 	uint32_t mbuf_bytes; /* what an mbuf holds */
 	uint32_t slot;	     /* af_packet: bytes of a slot of its rings */
+	uint32_t rx_frames;  /* a receive queue of the device holds no more */
 	int guard;	     /* socket that has the UDP port in the kernel; -1 */
+	struct ethdev_xdp {
+		int object; /* file with our program, until the driver has loaded it; -1 */
+		int link;   /* holds the program on the interface; -1 */
+	} xdp;
 	struct frame_conf frame;
 	struct rte_mempool *pool;
 	struct ethdev_txq tx[FF_WORKERS_MAX];
@@ -80,10 +86,15 @@ void ethdev_io_end(struct ethdev_queue *q);
 /* ethdev_beside.c: what is on the kernel's side. Control thread. */
 
 /*
- * conf->devargs with what af_packet wants to know for our MTU and number of queues; sets d->iface
- * and d->slot. 0 or -errno.
+ * conf->devargs as DPDK wants them, with what af_packet and af_xdp want to know for our MTU and
+ * number of queues; sets d->iface, d->slot, d->rx_frames and d->xdp. 0 or -errno.
  */
 int ethdev_args(struct ethdev *d, const struct ff_port_conf *conf, char out[ETHDEV_ARGS_MAX]);
+/* The value of ",key=value", up to the next comma; or NULL. */
+const char *ethdev_arg(const char *devargs, const char *key);
+/* Who we are. */
+void ethdev_frame_conf(const struct ff_port_conf *conf, const struct ff_underlay *u,
+		       const uint8_t mac[6], struct frame_conf *f);
 /*
  * The sockets of drivers that have some, af_packet and af_xdp: those that are there after the
  * device was made and were not before, in order of their fds, which is that of the queues.
@@ -97,5 +108,16 @@ void ethdev_sockets_find(struct ethdev_sockets *s);
 void ethdev_sockets_new(struct ethdev_sockets *after, const struct ethdev_sockets *before);
 /* Frames that are not for us do not even reach the driver, where the socket can be told so. */
 void ethdev_socket_filter(int fd, const struct frame_conf *c);
+
+/* ethdev_xdp.c: af_xdp's program. Control thread. */
+
+/* Makes the program, and what the driver is to know of it and of the queues. 0 or -errno. */
+int ethdev_xdp_args(struct ethdev *d, const struct ff_port_conf *conf, char *out, size_t size);
+/* From here on the program is on the interface for as long as this process lives. 0 or -errno. */
+int ethdev_xdp_hold(struct ethdev *d);
+/* Before the driver's device is closed. Nothing held is allowed. */
+void ethdev_xdp_release(struct ethdev *d);
+/* The driver's frames are a page each. NULL and rte_errno. */
+struct rte_mempool *ethdev_xdp_pool(const char *name, unsigned num, unsigned cache);
 
 #endif

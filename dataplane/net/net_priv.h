@@ -40,6 +40,7 @@ struct ff_port {
 	uint16_t mtu;
 	uint16_t num_queues;
 	bool wants_mac;
+	unsigned ifindex;
 	void *priv; /* the kind's */
 	struct ff_port_queue *queues[];
 };

@@ -92,6 +92,12 @@ ff_port_wants_mac(const struct ff_port *p)
 	return p->wants_mac;
 }
 
+unsigned
+ff_port_ifindex(const struct ff_port *p)
+{
+	return p->ifindex;
+}
+
 uint16_t
 ff_port_mtu(const struct ff_port *p)
 {

@@ -124,8 +124,9 @@ struct ff_port_queue *ff_port_queue_get(struct ff_port *p, unsigned queue);
  */
 unsigned ff_port_tx(struct ff_port_queue *q, const struct ff_port_tx *tx, unsigned n);
 /*
- * Up to n <= FF_PORT_BURST inner packets. When fewer than n came, the queue holds nothing back and
- * its fd tells of more; with n of them, there may be others that the fd does not know of.
+ * Up to n <= FF_PORT_BURST inner packets. When fewer than n came, all that was there when it was
+ * called has been taken, and of what has come since, the fd tells, or ff_port_arm(); with n of
+ * them, there may be others that the fd does not know of.
  */
 unsigned ff_port_rx(struct ff_port_queue *q, struct ff_port_rx *rx, unsigned n);
 /*
@@ -142,6 +143,8 @@ void ff_port_disarm(struct ff_port_queue *q);
 uint16_t ff_port_mtu(const struct ff_port *p);
 /* Are paths to have a next_mac? */
 bool ff_port_wants_mac(const struct ff_port *p);
+/* The kernel's interface beside which the port is; 0: there is none. */
+unsigned ff_port_ifindex(const struct ff_port *p);
 /* Flows whose ff_port_tx.src_port agree in these bits may share an element. */
 uint16_t ff_port_src_mask(const struct ff_port *p);
 /* Any thread. */

@@ -31,6 +31,16 @@ mtu_of(int fd, const char *name)
 }
 
 static void
+mac_of(int fd, const char *name, uint8_t mac[6])
+{
+	struct ifreq r = {0};
+
+	strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+	if (!ioctl(fd, SIOCGIFHWADDR, &r))
+		memcpy(mac, r.ifr_hwaddr.sa_data, 6);
+}
+
+static void
 smaller(unsigned *mtu, unsigned other)
 {
 	if (other && (!*mtu || other < *mtu))
@@ -46,6 +56,7 @@ ff_underlay_own(const char *iface, struct ff_underlay *out)
 	memset(out, 0, sizeof(*out));
 	if (fd >= 0) {
 		out->mtu = mtu_of(fd, iface);
+		mac_of(fd, iface, out->mac);
 		close(fd);
 	}
 	if (getifaddrs(&all))

@@ -8,6 +8,7 @@
 
 struct ff_underlay {
 	unsigned mtu; /* 0: there is no such interface */
+	uint8_t mac[6];
 	bool has4, has6;
 	uint8_t own4[4], own6[16]; /* its first addresses, no link-local ones */
 };

@@ -93,7 +93,7 @@ page_make(void)
 
 	if (fd < 0)
 		return -errno;
-	if (!ftruncate(fd, FF_TCP_PAGE_SIZE) &&
+	if (!ftruncate(fd, FF_TCP_MEMORY) &&
 	    !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return fd;
 	close(fd);

@@ -31,6 +31,9 @@ static void
 mw_set(struct ff_mw *mw, enum ff_mw_state state, struct ff_mr *mr, const struct ff_mw_bind *b,
        struct ff_qp *qp)
 {
+	static const struct ff_mw_bind nothing;
+	const struct ff_mw_bind *part = mr ? b : &nothing;
+
 	if (mw->qpn)
 		LIST_REMOVE(mw, qp_link);
 	if (qp)
@@ -42,9 +45,9 @@ mw_set(struct ff_mw *mw, enum ff_mw_state state, struct ff_mr *mr, const struct 
 	mw_change_begin(mw);
 	STORE(mw->state, state);
 	STORE(mw->mr, mr);
-	STORE(mw->addr, mr ? b->addr : 0);
-	STORE(mw->length, mr ? b->length : 0);
-	STORE(mw->access, mr ? b->access : 0);
+	STORE(mw->addr, part->addr);
+	STORE(mw->length, part->length);
+	STORE(mw->access, part->access);
 	STORE(mw->qpn, qp ? qp->qpn : 0);
 	if (b)
 		STORE(mw->rkey, (mw->rkey & ~0xffu) | (b->rkey & 0xff));

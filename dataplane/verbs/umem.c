@@ -210,8 +210,8 @@ run_map(struct resolver *r, const struct run *run)
 {
 	struct ff_umem *m = r->m;
 	struct umem_map *map;
+	size_t gran = 0, len;
 	uint64_t from;
-	size_t gran, len;
 	void *p;
 	int fd;
 

@@ -17,8 +17,11 @@
 #define FREEFLOW_TCP_H
 
 #include <assert.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stdint.h>
+
+#include <freeflow/fifo.h>
 
 #define FF_TCP_ABI_VERSION 1u
 
@@ -40,7 +43,7 @@ enum ff_tcp_type {
 	FF_TCP_POKE = 4,
 	/*
 	 * Router to shim: value is the side (0 or 1); fds: the end that is the program's, the other
-	 * one, and a sealed memfd of FF_TCP_PAGE_SIZE bytes with struct ff_tcp_page.
+	 * one, and a sealed memfd of FF_TCP_MEMORY bytes that begins with struct ff_tcp_page.
 	 */
 	FF_TCP_OFFER = 5,
 	/* Router to shim: there will be none; value is an errno that says why. */
@@ -86,22 +89,32 @@ enum ff_tcp_step {
 };
 
 #define FF_TCP_FLAG_RESET 1u /* this side is being closed by SO_LINGER 0: ECONNRESET, not EOF */
+#define FF_TCP_FLAG_FIFO  2u /* this side would have the FIFOs; set before its first step */
 
 /* Writer: the shim of that side. Reader: the other one. */
 struct ff_tcp_side {
-	_Atomic uint32_t step; /* release: publishes sent and taken. Futex */
+	_Atomic uint32_t step; /* release: publishes sent, taken and flags. Futex */
 	_Atomic uint32_t flags;
 	uint64_t sent;	/* bytes, since the connection was made */
 	uint64_t taken; /* of the other's bytes, by the program */
 };
 static_assert(sizeof(struct ff_tcp_side) == 24, "ABI");
 
+/*
+ * Where both sides would have them, FIFOs carry the bytes (fifo.h), and the pair says whether there
+ * are any: fifo[n] and ring n are written by side n. What the kernel's streams still held then goes
+ * by neither: each side keeps it for itself, with a byte in its end of the pair as long as it is
+ * there. The reader of each FIFO makes its initial state, before FF_TCP_STEP_MOVED.
+ */
 struct ff_tcp_page {
 	_Atomic uint32_t here; /* futex */
 	uint32_t reserved;
 	struct ff_tcp_side side[2];
+	struct ff_fifo fifo[2];
 };
-static_assert(sizeof(struct ff_tcp_page) == 56, "ABI");
+static_assert(sizeof(struct ff_tcp_page) == 448, "ABI");
 #define FF_TCP_PAGE_SIZE 4096u
+#define FF_TCP_RING(n)	 (FF_TCP_PAGE_SIZE + (n)*FF_FIFO_SIZE) /* offset */
+#define FF_TCP_MEMORY	 FF_TCP_RING(2u)
 
 #endif

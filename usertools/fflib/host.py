@@ -8,14 +8,14 @@ import subprocess
 from .errors import LabError
 
 BUILD_PACKAGES = ["gcc", "libc6-dev", "meson", "ninja-build", "pkg-config", "libdpdk-dev",
-                  "libjansson-dev", "libcap-dev", "libmnl-dev", "libisal-dev", "zlib1g-dev",
-                  "libibverbs-dev", "librdmacm-dev"]
+                  "libjansson-dev", "libcap-dev", "libmnl-dev", "libbpf-dev", "libisal-dev",
+                  "zlib1g-dev", "libibverbs-dev", "librdmacm-dev"]
 LAB_PACKAGES = ["iproute2", "ibverbs-utils", "ibverbs-providers", "rdmacm-utils", "perftest",
                 "sockperf", "iperf3"]
 TEST_PACKAGES = ["libcunit1-dev", "clang-14", "libclang-rt-14-dev", "clang-format-14",
-                 "universal-ctags", "runc", "dpdk", "dpdk-dev", "libasan8", "libubsan1", "libtsan2",
-                 "gdb", "strace", "procps", "git", "binutils", "tshark",
-                 "qemu-system-x86", "busybox-static"]
+                 "clang-tidy-14", "cppcheck", "universal-ctags", "runc", "dpdk", "dpdk-dev",
+                 "libasan8", "libubsan1", "libtsan2", "gdb", "strace", "procps", "git",
+                 "binutils", "tshark", "qemu-system-x86", "busybox-static"]
 _HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
 
@@ -46,10 +46,11 @@ def packages_install(names):
     return missing
 
 
-def build(source, directory, options=(), env=None, targets=(), keep_options=False):
+def build(source, directory, options=(), env=None, targets=(), keep_options=False, prefix=()):
     """
     Configures directory and brings it up to date; keep_options: one that is there stays as it is
-    configured. Returns the text of a failed step, or "" when all is built.
+    configured; prefix: before each command, such as nice. Returns the text of a failed step, or ""
+    when all is built.
     """
     steps = []
     if not os.path.exists(os.path.join(directory, "build.ninja")):
@@ -60,7 +61,7 @@ def build(source, directory, options=(), env=None, targets=(), keep_options=Fals
         steps.append(["meson", "configure", directory, *options])
     steps.append(["ninja", "-C", directory, *targets])
     for argv in steps:
-        done = subprocess.run(argv, env={**os.environ, **(env or {})}, text=True,
+        done = subprocess.run([*prefix, *argv], env={**os.environ, **(env or {})}, text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)
         if done.returncode != 0:

@@ -105,9 +105,9 @@ class Lab:
         hosts x containers; binaries: router.Binaries, or None for the plain overlay alone;
         options: router.config_make; tenants: of containers that are not of the default one;
         impair: wire.Impair, or None for a bridge of the kernel between the hosts; mtu: of the
-        underlay; ports: {host's name: "ethdev"} of hosts whose port is not "udp"; encap: "none":
-        hosts route containers' addresses, on ports that are all ethdev. Leaves nothing behind when
-        it fails.
+        underlay; ports: {host's name: one of router.PORTS} of hosts whose port is not "udp";
+        encap: "none": hosts route containers' addresses, on ports that all are not "udp". Leaves
+        nothing behind when it fails.
         """
         names = [f"c{n}" for n in range(1, hosts * containers + 1)]
         for name in tenants or {}:
@@ -122,8 +122,10 @@ class Lab:
         for name in ports:
             if name not in hosts_named:
                 raise LabError(f"--port: no host {name} (there are: {', '.join(hosts_named)})")
-        if encap == "none" and (impair or [p for p in hosts_named if ports.get(p) != "ethdev"]):
-            raise LabError("--encap none: on --port ethdev of all hosts, and without --impair", 2)
+        if "memif" in ports.values() and ports != dict.fromkeys(("host1", "host2"), "memif"):
+            raise LabError("--port memif: on both of two hosts", 2)
+        if encap == "none" and (impair or set(hosts_named) != set(ports)):
+            raise LabError("--encap none: without --impair, and no host on --port udp", 2)
         os.makedirs(base_dir(), mode=0o755, exist_ok=True)
         try:
             os.mkdir(self.dir, 0o755)
@@ -154,7 +156,7 @@ class Lab:
         if impair:
             wire.start(self.dir, self.state, impair, self._save)
         for host in self.state["hosts"] if binaries else []:
-            wire_options = router.wire_options(ports.get(host["name"], "udp"), encap) \
+            wire_options = router.wire_options(ports.get(host["name"], "udp"), encap, host) \
                 if hosts > 1 else {}
             router.start(host, f"ff-{self.name}-{host['name']}", binaries,
                          wire_options | options, self._save)
@@ -172,9 +174,10 @@ class Lab:
         self._save()
         net.netns_make(host["netns"])
         if self.state["encap"] == "none":
-            routes = [(net.container_addresses(n)[0], net.host_address(1 + (n - 1) // containers))
-                      for n in range(1, count * containers + 1)
-                      if 1 + (n - 1) // containers != index]
+            routes = [way for n in range(1, count * containers + 1)
+                      if 1 + (n - 1) // containers != index
+                      for way in zip(net.flat_addresses(n),
+                                     net.host_addresses(1 + (n - 1) // containers))]
             net.flat_host_configure(host["netns"], self.state["underlay"], index,
                                     self.state["mtu"], routes)
             return
@@ -198,7 +201,7 @@ class Lab:
         self._save()
         net.netns_make(entry["netns"])
         if self.state["encap"] == "none":
-            entry["addresses"] = entry["addresses"][:1]
+            entry["addresses"] = net.flat_addresses(index)
             net.flat_container_configure(entry["netns"], host["netns"], name, index,
                                          self.state["mtu"])
         else:

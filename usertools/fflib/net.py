@@ -13,6 +13,7 @@ from . import offload, sysns
 from .errors import LabError
 
 UNDERLAY = ipaddress.ip_network("192.168.1.0/24")
+UNDERLAY6 = ipaddress.ip_network("fd33::/64")  # where hosts route
 OVERLAY = ipaddress.ip_network("10.32.0.0/12")
 OVERLAY6 = ipaddress.ip_network("fd32::/64")
 VNI = 1
@@ -20,13 +21,27 @@ VXLAN_PORT = 4789
 WIRE_PORT = 47910  # the routers' own
 UNDERLAY_MTU = 1500
 VXLAN_OVERHEAD = 50
-_FLAT_ROUTER = "169.254.1.1"  # of every container, where its host routes
+_FLAT_ROUTERS = ("169.254.1.1", "fe80::1")  # of every container, where its host routes
 MAX_HOSTS = UNDERLAY.num_addresses - 2
 
 
 def host_address(index):
     """Of the index-th host, from 1."""
     return str(UNDERLAY[index])
+
+
+def host_addresses(index):
+    """Of the index-th host where hosts route: IPv4, IPv6 if the kernel has that."""
+    return [str(UNDERLAY[index]), str(UNDERLAY6[index])][:2 if _has_v6() else 1]
+
+
+def flat_addresses(index):
+    """Of the index-th container there."""
+    return container_addresses(index)[:2 if _has_v6() else 1]
+
+
+def _has_v6():
+    return os.path.exists("/proc/sys/net/ipv6")
 
 
 def container_addresses(index):
@@ -156,32 +171,35 @@ def _fdb_append(addresses):
 def flat_host_configure(path, underlay_path, index, mtu, routes):
     """
     eth0 on the underlay alone: the host routes, as host-gw overlays do. routes: (container's
-    address, host's address) of the containers of other hosts.
+    address, host's address) of the containers of other hosts. Duplicate detection would only delay
+    the start.
     """
     in_netns(underlay_path, _ip_batch,
              [f"link add host{index} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {path}",
               f"link set host{index} master br0 up"])
     in_netns(path, offload.segmentation_off, "eth0")
-    in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1", "ipv4/ip_forward": "1"},
-             [f"address add {host_address(index)}/{UNDERLAY.prefixlen} dev eth0",
-              "link set eth0 up"]
-             + [f"route add {address}/32 via {host}" for address, host in routes])
+    sysctls = {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
+               "ipv6/conf/default/accept_dad": "0", "ipv6/conf/eth0/accept_dad": "0"}
+    in_netns(path, _configure, sysctls,
+             [f"address add {address}/{network.prefixlen} dev eth0"
+              for address, network in zip(host_addresses(index), (UNDERLAY, UNDERLAY6))]
+             + ["link set eth0 up"]
+             + [f"route add {address} via {host}" for address, host in routes])
 
 
 def flat_container_configure(path, host_path, name, index, mtu):
-    """eth0 to the host, which routes. IPv4 alone, as the underlay is."""
-    address = container_addresses(index)[0]
+    """eth0 to the host, which routes."""
+    ways = list(zip(flat_addresses(index), _FLAT_ROUTERS))
     in_netns(host_path, _configure, {}, [
         f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {path}",
-        f"address add {_FLAT_ROUTER}/32 dev {name}",
+        *(f"address add {router} dev {name}" for _, router in ways),
         f"link set {name} up",
-        f"route add {address}/32 dev {name}"])
-    in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1",
-                                "ipv6/conf/eth0/disable_ipv6": "1"}, [
-        f"address add {address}/32 dev eth0",
+        *(f"route add {address} dev {name}" for address, _ in ways)])
+    in_netns(path, _configure, {"ipv6/conf/eth0/accept_dad": "0"}, [
+        *(f"address add {address} dev eth0" for address, _ in ways),
         "link set eth0 up",
-        f"route add {_FLAT_ROUTER}/32 dev eth0",
-        f"route add default via {_FLAT_ROUTER}"])
+        *(f"route add {router} dev eth0" for _, router in ways),
+        *(f"route add default via {router} dev eth0" for _, router in ways)])
 
 
 def container_configure(path, host_path, name, index, mtu):
@@ -192,6 +210,6 @@ def container_configure(path, host_path, name, index, mtu):
               f"link set {name} master br0 up"])
     sysctls = {"ipv6/conf/default/accept_dad": "0", "ipv6/conf/eth0/accept_dad": "0"}
     lines = [f"address add {address}/{OVERLAY.prefixlen} dev eth0"]
-    if os.path.exists("/proc/sys/net/ipv6"):
+    if _has_v6():
         lines.append(f"address add {address6}/{OVERLAY6.prefixlen} dev eth0 nodad")
     in_netns(path, _configure, sysctls, lines + ["link set eth0 up"])

@@ -19,6 +19,8 @@ from .errors import LabError
 _READY_WAIT = 120.0  # a sanitized build on a loaded machine
 _STOP_WAIT = 30.0
 _SUN_PATH = 107
+# Kinds of lab's ports: all but udp are what freeflowd calls ethdev.
+PORTS = ("udp", "ethdev", "memif")
 _SANITIZER = re.compile(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 _SANITIZER_ENV = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:detect_stack_use_after_return=1",
@@ -57,7 +59,10 @@ class Binaries:
 
 
 def config_make(host, instance, shim, options):
-    """The router's configuration. options: {"dotted.key": value} over the lab's own choice."""
+    """
+    The router's configuration. options: {"dotted.key": value} over the lab's own choice;
+    "host2:dotted.key" is for that host alone.
+    """
     config = {
         "name": instance,
         "run_dir": os.path.join(host["dir"], "run"),
@@ -65,6 +70,9 @@ def config_make(host, instance, shim, options):
         "workers": {"idle": "interrupt" if os.cpu_count() < 4 else "poll"},
     }
     for key, value in options.items():
+        where, _, key = key.rpartition(":")
+        if where not in ("", host["name"]):
+            continue
         *parents, last = key.split(".")
         place = config
         for parent in parents:
@@ -73,12 +81,18 @@ def config_make(host, instance, shim, options):
     return config
 
 
-def wire_options(kind, encap):
+def wire_options(kind, encap, host):
     """What config_make wants for a port of that kind to other hosts."""
     options = {"wire.udp_port": net.WIRE_PORT}
-    if kind == "ethdev":
-        options |= {"wire.port": kind, "wire.device": "net_af_packet0,iface=eth0",
-                    "wire.encap": encap}
+    if kind == "udp":
+        return options
+    options |= {"wire.port": "ethdev", "wire.device": "net_af_packet0,iface=eth0",
+                "wire.encap": encap}
+    if kind == "memif":
+        role = "server" if host["index"] == 1 else "client"
+        path = os.path.join(os.path.dirname(host["dir"]), "memif.sock")
+        options |= {"wire.device": f"net_memif0,role={role},socket={path},socket-abstract=no",
+                    "wire.address": host["address"]}
     return options
 
 

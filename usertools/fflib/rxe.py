@@ -27,13 +27,13 @@ _ROW = re.compile(r"^\s*\d+\s+\d+((?:\s+[\d.]+){2,7})\s*$", re.MULTILINE)
 _SHIM, _ROUTER = "/usr/lib/libfreeflow.so", "/usr/bin/freeflowd"
 
 
-def _files(binaries):
+def _files(binaries, floors):
     """What freeflowd needs there; of DPDK's drivers, only the one for its pools."""
     drivers = glob.glob("/usr/lib/*/dpdk/pmds-*/librte_mempool_ring.so")
     if not drivers:
         raise vm.VmMissing("librte_mempool_ring.so: not installed")
     return {_ROUTER: binaries.freeflowd, _SHIM: binaries.shim, drivers[0]: drivers[0],
-            "/usr/bin/ib_write_bw": "/usr/bin/ib_write_bw"}
+            "/usr/bin/ff-floors": floors}
 
 
 def _config(index):
@@ -49,18 +49,20 @@ def _config(index):
 
 
 class Contest:
-    """Runs as a context. mtu: of the pair."""
+    """Runs as a context. mtu: of the pair; floors: path of ff-floors."""
 
-    def __init__(self, binaries, mtu):
-        self._binaries, self._mtu = binaries, mtu
+    def __init__(self, binaries, mtu, floors):
+        self._binaries, self._mtu, self._floors = binaries, mtu, floors
         self._port = 20000
         self._base = self._machine = None
 
     def __enter__(self):
         self._base = tempfile.TemporaryDirectory()  # pylint: disable=consider-using-with
         try:
-            image = vm.image(os.path.join(self._base.name, "vm"), _files(self._binaries))
-            self._machine = vm.Machine(*image, memory=_MEMORY).__enter__()
+            image = vm.image(os.path.join(self._base.name, "vm"),
+                             _files(self._binaries, self._floors))
+            # A CPU that halts is woken through the emulator, which takes longer than all else.
+            self._machine = vm.Machine(*image, memory=_MEMORY, options="idle=poll").__enter__()
             self._prepare()
         except BaseException:
             self.__exit__()
@@ -136,6 +138,10 @@ class Contest:
             return self._perftest(tool, options, ([], []), env)
         finally:
             self._to_side_by_side()
+
+    def wake(self):
+        """What it takes there to wake a process, and to be answered through memory, in us."""
+        return json.loads(self._machine.must("ff-floors wake", _TIMEOUT))["wake_us"]
 
     def _perftest(self, tool, options, devices, env):
         # It measures how fast the CPU's counter runs, and gives up where that seems to vary.

@@ -33,6 +33,8 @@ _PROVIDER = ["/etc/libibverbs.d/rxe.driver",
 _MODULES = ["virtio_pci", "virtio_console", "virtio_net", "crc32_generic", "vxlan", "rdma_rxe",
             "veth", "ifb", "sch_netem", "sch_ingress", "cls_matchall", "act_mirred"]
 _BOOT_WAIT = 180
+# Else it takes the HPET, and each look at the time is an exit to the emulator's main loop.
+_CLOCK = "tsc=reliable clocksource=tsc"
 # Reads a command a line, and answers with its status, the length of its output, and that.
 _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
@@ -250,9 +252,10 @@ class Machine:
     which the caller makes before, and the machine's eth0 is its other end.
     """
 
-    def __init__(self, kernel, initrd, netns=None, memory=512):
-        """memory: megabytes."""
+    def __init__(self, kernel, initrd, netns=None, memory=512, options=""):
+        """memory: megabytes. options: on the kernel's command line."""
         self._image = kernel, initrd
+        self._options = options
         self._netns, self._memory = netns, memory
         self._qemu = self._channel = self._log = None
         self._jobs = 0
@@ -289,7 +292,8 @@ class Machine:
                 _QEMU, "-nodefaults", "-nographic",
                 "-no-reboot", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
                 "-smp", "2", "-m", str(self._memory), "-kernel", kernel, "-initrd", initrd,
-                "-append", "console=ttyS0 panic=-1 loglevel=6", "-serial", "stdio", *net,
+                "-append", f"console=ttyS0 panic=-1 loglevel=6 {_CLOCK} {self._options}",
+                "-serial", "stdio", *net,
                 "-chardev", f"socket,id=commands,fd={theirs.fileno()}",
                 "-device", "virtio-serial-pci",
                 "-device", "virtserialport,chardev=commands,name=commands"]

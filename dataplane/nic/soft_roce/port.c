@@ -76,13 +76,35 @@ sroce_port_open(struct ff_port **port)
 	return rc;
 }
 
+/* A neighbour on another link: its MAC says nothing on the port's. */
+static bool
+elsewhere(const struct ff_overlay_entry *e)
+{
+	unsigned own = ff_port_ifindex(sroce_port());
+
+	return own && e->ifindex && e->ifindex != FF_OVERLAY_IFINDEX_ANY && e->ifindex != own;
+}
+
+static int
+next_hop(const struct ff_overlay_entry *e, struct ff_path *path, enum sroce_drop *why)
+{
+	if (elsewhere(e)) {
+		*why = SROCE_DROP_LINK;
+		return -EHOSTUNREACH;
+	}
+	memcpy(path->next_mac, e->mac, sizeof(path->next_mac));
+	return 0;
+}
+
 /* Nothing on a bare wire tells tenants apart: there is one that has it. */
 int
-sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e, struct ff_path *path)
+sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e, struct ff_path *path,
+	   enum sroce_drop *why)
 {
 	struct ff_overlay_entry host = {.state = FF_OVERLAY_REMOTE};
 	static const uint8_t unknown[6];
 
+	*why = SROCE_DROP_PATH;
 	*path = (struct ff_path){.vni = sroce_vni(c),
 				 .mtu = e->mtu ? e->mtu : UINT16_MAX,
 				 .encap = bare ? FF_ENCAP_NONE : FF_ENCAP_VXLAN,
@@ -91,15 +113,14 @@ sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e, struc
 	memcpy(path->dst_mac, e->mac, sizeof(path->dst_mac));
 	if (!path->vni || (bare && (e->vxlan || path->vni != bare_vni)))
 		return -EHOSTUNREACH;
-	if (bare && memcmp(e->mac, unknown, sizeof(unknown))) {
-		memcpy(path->next_mac, e->mac, sizeof(path->next_mac));
-		return 0;
-	}
+	/* The kernel's neighbours count beside it alone; those of the table always. */
+	if (bare && memcmp(e->mac, unknown, sizeof(unknown)) &&
+	    (!e->ifindex || ff_port_wants_mac(sroce_port())))
+		return next_hop(e, path, why);
 	if (!ff_port_wants_mac(sroce_port()))
 		return 0;
 	ff_overlay_lookup(FF_OVERLAY_UNDERLAY, e->host, &host);
-	memcpy(path->next_mac, host.mac, sizeof(path->next_mac));
-	return host.state == FF_OVERLAY_REMOTE	  ? 0
+	return host.state == FF_OVERLAY_REMOTE	  ? next_hop(&host, path, why)
 	       : host.state == FF_OVERLAY_UNKNOWN ? -EAGAIN
 						  : -EHOSTUNREACH;
 }
@@ -169,5 +190,5 @@ void
 sroce_guards_close(void)
 {
 	while (!LIST_EMPTY(&guards))
-		guard_free(LIST_FIRST(&guards));
+		guard_free(LIST_FIRST(&guards)); /* NOLINT(clang-analyzer-unix.Malloc): it leaves */
 }

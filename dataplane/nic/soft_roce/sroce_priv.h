@@ -35,6 +35,7 @@ enum sroce_drop {
 	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its container */
 	SROCE_DROP_BUSY,    /* no room to hand it to the QP's worker */
 	SROCE_DROP_PATH,    /* to send: the resolver knows no host */
+	SROCE_DROP_LINK,    /* to send: the route leaves by another interface than the port */
 	SROCE_DROP_SOURCE,  /* to send: from an address that the container has no more */
 	SROCE_DROP_MAX,
 };
@@ -59,6 +60,7 @@ struct sqp {
 	TAILQ_ENTRY(sqp) active_link, timer_link;
 	TAILQ_ENTRY(sqp) all_link; /* sw->all */
 	struct ff_path path;
+	enum sroce_drop why; /* there is no path: what the packet counts as */
 	uint64_t ud_path_ns; /* UD: path is that of ud_path_gid, as found then; 0: it is not */
 	uint8_t ud_path_gid[16];
 	uint64_t ud_wait_ns; /* UD: since then the resolver looks for ud_wait_gid */
@@ -114,10 +116,13 @@ int sroce_port_open(struct ff_port **port);
 /* Control thread: c has got, or lost, an address. */
 void sroce_guard(const struct ff_container *c, bool here);
 void sroce_guards_close(void);
-/* Owner worker: what e says, as the port wants it. 0; -EAGAIN: not known yet; -EHOSTUNREACH. */
+/*
+ * Owner worker: what e says, as the port wants it. 0; -EAGAIN: not known yet; -EHOSTUNREACH, with
+ * *why set.
+ */
 struct ff_overlay_entry;
-int sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e,
-	       struct ff_path *path);
+int sroce_path(const struct ff_container *c, const struct ff_overlay_entry *e, struct ff_path *path,
+	       enum sroce_drop *why);
 /* Only ever later: messages of a pass come with a time after that with which it began. */
 static inline void
 sroce_now_set(struct sworker *sw, uint64_t now)

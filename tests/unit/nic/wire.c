@@ -38,6 +38,7 @@ struct w_packet w_packets[W_PACKETS];
 struct w_element w_elements[W_ELEMENTS];
 unsigned w_num_packets, w_num_elements;
 bool w_cut, w_astray, w_wants_mac;
+unsigned w_ifindex;
 uint8_t w_outer_ecn, w_inner_ecn;
 unsigned w_asked;
 struct ff_config ff_config = {.num_workers = H_WORKERS, .wire = {.udp_port = 4790}};
@@ -152,7 +153,7 @@ ff_port_wants_mac(const struct ff_port *p)
 unsigned
 ff_port_ifindex(const struct ff_port *p)
 {
-	return 0;
+	return w_ifindex;
 }
 
 uint16_t

@@ -39,6 +39,7 @@ extern unsigned w_num_packets, w_num_elements;
 extern bool w_cut;			 /* what is sent does not arrive */
 extern bool w_astray;			 /* it arrives at the wrong worker */
 extern bool w_wants_mac;		 /* ff_port_wants_mac() */
+extern unsigned w_ifindex;		 /* ff_port_ifindex() */
 extern uint8_t w_outer_ecn, w_inner_ecn; /* what the network adds to the types of service */
 
 extern unsigned w_asked; /* questions to the resolver */

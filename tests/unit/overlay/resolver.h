@@ -25,7 +25,8 @@ void question_ask(struct question *q);
 struct ff_overlay_entry ask(struct netns from, const char *address);
 /*
  * Waits until the cache says what is wanted: "none", or "vxlan HOST vni N mac MAC mtu N", "plain"
- * for vxlan, and "by INTERFACE" behind it where a route on the underlay names one. ask_again: all the time, as a QP does that gets no answer.
+ * for vxlan, and "by INTERFACE" behind it where a route on the underlay names one. ask_again: all
+ * the time, as a QP does that gets no answer.
  */
 bool says(struct netns from, const char *address, const char *wanted, bool ask_again);
 
