@@ -199,7 +199,7 @@ static uint64_t
 move_max(const struct stream *s)
 {
 	uint64_t max = FF_TCP_MOVE_MAX;
-	int ends[] = {s->end, s->other}, size;
+	int ends[] = {s->end, s->other}, size = 0;
 	socklen_t len;
 
 	for (unsigned i = 0; i < 2; i++) {

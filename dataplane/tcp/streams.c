@@ -182,6 +182,7 @@ tcp_stream_ask(struct tcp_conn *cn, uint32_t id, int fd)
 	ff_container_count(cn->container, rc ? FF_CC_TCP_REFUSED : FF_CC_TCP_ASKED, 1);
 	if (rc) {
 		(void)tcp_conn_send(cn, FF_TCP_REFUSED, id, (uint32_t)-rc, NULL, 0);
+		/* cppcheck-suppress memleak ; s is the last that can fail */
 		return;
 	}
 	s->conn = cn;

@@ -4,6 +4,7 @@ What the lab's test scripts share: a lab of their own, commands in its container
 lines that tests/run reads.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import time
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 sys.path.insert(0, os.path.join(SOURCE, "usertools"))
 from fflib import pair, sysns  # noqa: E402  pylint: disable=wrong-import-position
+from telemetry import Telemetry  # noqa: E402  pylint: disable=wrong-import-position
 
 FF_LAB = os.path.join(SOURCE, "usertools", "ff-lab")
 FFCTL = os.path.join(SOURCE, "usertools", "ffctl")
@@ -26,7 +28,9 @@ PLAIN = os.path.join(os.path.dirname(BUILD), "build") if ASAN else BUILD
 PROGS = os.path.join(PLAIN, "tests", "progs")
 # A limit for a thing that takes well under a second: only a hang reaches it.
 TIMEOUT = 120 if ASAN else 60
-_POLL = 0.002
+_POLL = 0.01
+# -S: what the tool needs is beside it; a search for more is half of its start.
+_TOOL = [sys.executable, "-S", FF_LAB]
 
 
 class Failed(Exception):
@@ -121,7 +125,7 @@ class LabUnderTest:
 
     def tool(self, verb, *args, timeout=180):
         """One ff-lab command; stdout and stderr together."""
-        return subprocess.run([FF_LAB, verb, "--name", self.name, *args], text=True,
+        return subprocess.run([*_TOOL, verb, "--name", self.name, *args], text=True,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=timeout, check=False)
 
@@ -133,7 +137,7 @@ class LabUnderTest:
 
     def argv(self, where, argv, plain=False, options=()):
         plain_option = ["--plain"] if plain else []
-        return [FF_LAB, "exec", "--name", self.name, *plain_option, *options, where, "--", *argv]
+        return [*_TOOL, "exec", "--name", self.name, *plain_option, *options, where, "--", *argv]
 
     def exec(self, where, argv, plain=False, options=(), timeout=TIMEOUT, **kwargs):
         """Runs a command in a container: CompletedProcess, stdout and stderr together."""
@@ -181,10 +185,14 @@ class LabUnderTest:
         path = self.container(where)["netns"]
         subprocess.run(["nsenter", f"--net={path}", "ip", *args], check=True, timeout=TIMEOUT)
 
+    def _run_dir(self, host):
+        if not hasattr(self, "_run_dirs"):
+            self._run_dirs = [h["router"]["run_dir"] for h in self.status()["hosts"]]
+        return self._run_dirs[host]
+
     def ffctl(self, *args, host=0):
         """The output of ffctl for a host's router."""
-        run_dir = self.status()["hosts"][host]["router"]["run_dir"]
-        done = subprocess.run([FFCTL, "--run-dir", run_dir, *args], text=True,
+        done = subprocess.run([FFCTL, "--run-dir", self._run_dir(host), *args], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT,
                               check=False)
         if done.returncode != 0:
@@ -192,8 +200,9 @@ class LabUnderTest:
         return done.stdout
 
     def show(self, what, host=0):
-        """`ffctl show WHAT --json` as a list of objects."""
-        return json.loads(self.ffctl("show", what, "--json", host=host))
+        """As `ffctl show WHAT --json`, as a list of objects; it costs no process."""
+        with contextlib.closing(Telemetry(self._run_dir(host))) as telemetry:
+            return telemetry.show(what)
 
 
 _labs = []

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Running programs with a time limit, and ending all that they leave behind."""
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -9,6 +10,7 @@ import tempfile
 import time
 
 _GRACE = 5.0
+_POLL = 0.01
 
 
 def run(argv, timeout, env=None, cwd=None):
@@ -74,7 +76,26 @@ def end_descendants():
                     names.append(text[text.index("(") + 1:text.rindex(")")])
                     os.kill(pid, signal.SIGKILL)
         try:
-            os.waitpid(-1, 0)
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(_POLL)  # another thread may have reaped it, and have started the next
         except ChildProcessError:
             break
     return names
+
+
+@contextlib.contextmanager
+def pool(report, jobs):
+    """
+    Threads that run programs. After an interruption no further one starts, those that run are
+    killed, and what becomes of them is not reported.
+    """
+    threads = concurrent.futures.ThreadPoolExecutor(jobs)
+    try:
+        yield threads
+    except BaseException:
+        report.interrupted = True
+        threads.shutdown(wait=False, cancel_futures=True)
+        end_descendants()
+        raise
+    finally:
+        threads.shutdown()

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""Results: one line for a pass, all of the output for a failure, the totals at the end."""
+"""
+Results: one line for a pass, all of the output for a failure; at the end what took longest, and the
+totals.
+"""
 
 import fnmatch
 import sys
 import threading
 import time
+
+_LONGEST = 10
 
 
 class Report:
@@ -12,15 +17,20 @@ class Report:
 
     def __init__(self, only=None):
         self._only = only
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._start = time.monotonic()
         self.passed = self.failed = self.skipped = 0
         self.failures = []
+        self._took = []
         self.interrupted = False  # what threads still report then is the clean-up's doing
 
     def wants(self, name):
         """False when --only leaves name out."""
         return self._only is None or fnmatch.fnmatch(name, f"*{self._only}*")
+
+    def together(self):
+        """What the holder reports stands together."""
+        return self._lock
 
     def step(self, text):
         """Progress."""
@@ -51,8 +61,15 @@ class Report:
                 print(f"    {line}")
             sys.stdout.flush()
 
+    def took(self, name, seconds):
+        """A program or script has ended, whatever its results: totals() shows the longest."""
+        with self._lock:
+            self._took.append((seconds, name))
+
     def totals(self):
-        """The last line of the run."""
+        """What took longest, what has failed, and, as the last line of the run, the numbers."""
+        for seconds, name in sorted(self._took, reverse=True)[:_LONGEST]:
+            print(f"longest: {seconds:6.1f} s {name}")
         for name in self.failures:
             print(f"failed: {name}")
         print(f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped", flush=True)

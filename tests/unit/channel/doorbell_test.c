@@ -69,7 +69,7 @@ proc_open(struct proc *p)
 static void
 proc_close(struct proc *p)
 {
-	uint64_t procs = harness_container("c1")->used[FF_QUOTA_PROCESSES];
+	uint64_t procs = harness_u64(&harness_container("c1")->used[FF_QUOTA_PROCESSES]);
 
 	ff_memif_destroy(p->m);
 	close(p->attach);
@@ -339,7 +339,7 @@ test_tokens(void)
 	ff_memif_destroy(q.m);
 	CU_ASSERT_NOT_EQUAL(memif_open(&q, p.rep.token), 0);
 	ff_memif_destroy(q.m);
-	CU_ASSERT_EQUAL(harness_container("c1")->used[FF_QUOTA_PROCESSES], 1);
+	CU_ASSERT_EQUAL(harness_u64(&harness_container("c1")->used[FF_QUOTA_PROCESSES]), 1);
 	ring(&p, 0);
 	CU_ASSERT_EQUAL(harness_passes(1), 1);
 	proc_close(&p);
@@ -356,7 +356,7 @@ test_memif_ends(void)
 	proc_open(&p);
 	ff_memif_destroy(p.m);
 	harness_passes(2);
-	CU_ASSERT_EQUAL(harness_container("c1")->used[FF_QUOTA_PROCESSES], 1);
+	CU_ASSERT_EQUAL(harness_u64(&harness_container("c1")->used[FF_QUOTA_PROCESSES]), 1);
 	p.m = NULL;
 	proc_close(&p);
 

@@ -140,14 +140,20 @@ read_on_control(void *arg)
 	r->seen = *r->value;
 }
 
-bool
-harness_wait_u64(const uint64_t *value, uint64_t want)
+uint64_t
+harness_u64(const uint64_t *value)
 {
 	struct read_call r = {value, 0};
 
+	harness_control(read_on_control, &r);
+	return r.seen;
+}
+
+bool
+harness_wait_u64(const uint64_t *value, uint64_t want)
+{
 	for (int i = 0; i < PATIENCE_MS; i++) {
-		harness_control(read_on_control, &r);
-		if (r.seen == want)
+		if (harness_u64(value) == want)
 			return true;
 		usleep(1000);
 	}

@@ -29,6 +29,8 @@ int harness_del(const char *id);
 struct ff_container *harness_container(const char *id);
 /* Passes of the worker; returns the work done. */
 unsigned harness_passes(unsigned n);
+/* *value, as the control thread sees it. */
+uint64_t harness_u64(const uint64_t *value);
 /* Waits until *value == want, as seen by the control thread; false after ten seconds. */
 bool harness_wait_u64(const uint64_t *value, uint64_t want);
 /* Number of entries in /proc/self/fd. */
