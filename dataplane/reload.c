@@ -73,6 +73,7 @@ report_ignored(const struct ff_config *a, const struct ff_config *b)
 	ignored("workers.priority", a->priority != b->priority);
 	ignored("memory.hugepages", a->hugepages != b->hugepages);
 	ignored("memory.megabytes", a->memory_mb != b->memory_mb);
+	ignored("tcp.streams", a->streams != b->streams);
 	ignored("wire.port", a->wire.port != b->wire.port);
 	ignored("wire.device", strcmp(a->wire.device, b->wire.device) != 0);
 	ignored("wire.encap", a->wire.encap != b->wire.encap);

@@ -14,6 +14,12 @@
 
 #include <freeflow/fifo.h>
 
+/*
+ * SO_SNDBUF of the pair: little, since it is to be filled up; with less, the kernel calls a socket
+ * not writable in which two bytes lie, and these may lie there while the FIFO has room.
+ */
+#define FIFO_SNDBUF 4096
+
 struct fifo_tx {
 	struct ff_fifo *f;
 	uint8_t *ring; /* FF_FIFO_SIZE bytes */

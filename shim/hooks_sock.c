@@ -83,6 +83,10 @@ send(int fd, const void *buf, size_t len, int flags)
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
+	if (!s && is_stream(fd) && stream_reset_tell(fd)) {
+		errno = ECONNRESET;
+		return -1;
+	}
 	rc = FF_REAL(send)(fd, buf, len, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -95,8 +99,13 @@ sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
 	/* TCP takes no notice of an address, once connected. */
-	if (!likely(!to || !is_stream(fd)) && is_paired(fd))
+	if (!s && is_paired(fd)) {
+		if (stream_reset_tell(fd)) {
+			errno = ECONNRESET;
+			return -1;
+		}
 		to = NULL;
+	}
 	rc = FF_REAL(sendto)(fd, buf, len, flags, to, to ? to_len : 0);
 	stream_leave(s, rc);
 	return rc;
@@ -142,6 +151,10 @@ sendmsg(int fd, const struct msghdr *m, int flags)
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, m->msg_iov, m->msg_iovlen, flags);
+	if (!s && is_paired(fd) && stream_reset_tell(fd)) {
+		errno = ECONNRESET;
+		return -1;
+	}
 	if (!likely(!is_stream(fd)) && is_paired(fd) && m) {
 		plain = plain_message(m);
 		m = &plain;
@@ -377,11 +390,8 @@ FF_HOOK int
 shutdown(int fd, int how)
 {
 	BEGIN(int, FF_IO_OTHER, false)
-	if (s == STREAM_EMULATED) {
-		s = NULL;
-		if (how != SHUT_RD)
-			stream_no_more(fd);
-	}
+	if (is_paired(fd))
+		return stream_shutdown(fd, how);
 	rc = FF_REAL(shutdown)(fd, how);
 	stream_leave(s, 0);
 	return rc;

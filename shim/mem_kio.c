@@ -54,28 +54,24 @@ io_gate(void)
 	}
 
 /*
- * One that takes from a socket: wait is false where the caller says so; iov, count and flags are
- * what it wants, in other words.
+ * One that takes from a socket; msgflags: its flags; iov, count and rflags: what it wants, in other
+ * words, evaluated only where the gate does it.
  */
-#define HOOK_RECV(name, wait, params, args, iov, count, rflags)     \
-	FF_HOOK ssize_t name params                                 \
-	{                                                           \
-		const struct ff_io_gate *gate = io_gate();          \
-		void *in = NULL;                                    \
-		ssize_t rc;                                         \
-                                                                    \
-		if (__builtin_expect(!!gate, 0))                    \
-			in = gate->enter(fd, FF_IO_RECV, wait);     \
-		if (__builtin_expect(in == FF_IO_EMULATED, 0))      \
-			return gate->recv(fd, iov, count, rflags);  \
-		if (__builtin_expect(in == FF_IO_INTERRUPTED, 0)) { \
-			errno = EINTR;                              \
-			return -1;                                  \
-		}                                                   \
-		RETRY(rc, FF_REAL(name) args);                      \
-		if (__builtin_expect(!!in, 0))                      \
-			gate->leave(in, rc);                        \
-		return rc;                                          \
+#define HOOK_RECV(name, msgflags, params, args, iov, count, rflags)                       \
+	FF_HOOK ssize_t name params                                                       \
+	{                                                                                 \
+		const struct ff_io_gate *gate = io_gate();                                \
+		void *in = NULL;                                                          \
+		ssize_t rc;                                                               \
+                                                                                          \
+		if (__builtin_expect(!!gate, 0))                                          \
+			in = gate->enter(fd, msgflags);                                   \
+		if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0)) \
+			return gate->recv(in, fd, iov, count, rflags);                    \
+		RETRY(rc, FF_REAL(name) args);                                            \
+		if (__builtin_expect(!!in, 0))                                            \
+			gate->leave(in, rc);                                              \
+		return __builtin_expect(rc == 0 && gate, 0) ? gate->ended(fd) : rc;       \
 	}
 
 #define ONE(buf, len) (&(struct iovec){buf, len})
@@ -106,17 +102,13 @@ read_gated(int fd, void *buf, size_t len)
 	ssize_t rc;
 
 	if (__builtin_expect(!!gate, 0))
-		in = gate->enter(fd, FF_IO_RECV, true);
-	if (__builtin_expect(in == FF_IO_EMULATED, 0))
-		return gate->recv(fd, ONE(buf, len), 1, 0);
-	if (__builtin_expect(in == FF_IO_INTERRUPTED, 0)) {
-		errno = EINTR;
-		return -1;
-	}
+		in = gate->enter(fd, 0);
+	if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0))
+		return gate->recv(in, fd, ONE(buf, len), 1, 0);
 	RETRY(rc, FF_REAL(read)(fd, buf, len));
 	if (__builtin_expect(!!in, 0))
 		gate->leave(in, rc);
-	return rc;
+	return __builtin_expect(rc == 0 && gate, 0) ? gate->ended(fd) : rc;
 }
 
 FF_HOOK ssize_t
@@ -129,18 +121,18 @@ read(int fd, void *buf, size_t len)
 	return __builtin_expect(!!filter, 0) ? filter(fd, buf, len, n) : n;
 }
 
-HOOK_RECV(readv, true, (int fd, const struct iovec *iov, int n), (fd, iov, n), iov, (size_t)n, 0)
+HOOK_RECV(readv, 0, (int fd, const struct iovec *iov, int n), (fd, iov, n), iov, (size_t)n, 0)
 HOOK(ssize_t, pread, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off))
 HOOK(ssize_t, pread64, (int fd, void *buf, size_t len, off64_t off), (fd, buf, len, off))
 HOOK(ssize_t, preadv, (int fd, const struct iovec *iov, int n, off_t off), (fd, iov, n, off))
 HOOK(ssize_t, preadv64, (int fd, const struct iovec *iov, int n, off64_t off), (fd, iov, n, off))
-HOOK_RECV(recv, !(flags & MSG_DONTWAIT), (int fd, void *buf, size_t len, int flags),
-	  (fd, buf, len, flags), ONE(buf, len), 1, flags)
-HOOK_RECV(recvfrom, !(flags & MSG_DONTWAIT),
+HOOK_RECV(recv, flags, (int fd, void *buf, size_t len, int flags), (fd, buf, len, flags),
+	  ONE(buf, len), 1, flags)
+HOOK_RECV(recvfrom, flags,
 	  (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *alen),
 	  (fd, buf, len, flags, addr, alen), ONE(buf, len), 1, no_name(flags, alen))
-HOOK_RECV(recvmsg, !(flags & MSG_DONTWAIT), (int fd, struct msghdr *msg, int flags),
-	  (fd, msg, flags), msg->msg_iov, msg->msg_iovlen, plain(flags, msg))
+HOOK_RECV(recvmsg, flags, (int fd, struct msghdr *msg, int flags), (fd, msg, flags), msg->msg_iov,
+	  msg->msg_iovlen, plain(flags, msg))
 
 /* ---- poll ---- */
 
@@ -225,9 +217,10 @@ epoll_gated(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *
 		gate = io_gate();
 		if (__builtin_expect(rc <= 0 || !gate, 0))
 			return rc;
-		rc = gate->epoll_filter(ev, rc);
-		if (rc || !timeout)
+		rc = gate->epoll_filter(fd, ev, rc);
+		if (rc)
 			return rc;
+		/* Ours may have taken the place of the program's. */
 		if (timeout > 0)
 			left = until > now_ms() ? until - now_ms() : 0;
 	}
@@ -247,16 +240,15 @@ epoll_pwait(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *
 
 /* ---- the fortified names ---- */
 
-HOOK_RECV(__read_chk, true, (int fd, void *buf, size_t len, size_t size), (fd, buf, len, size),
+HOOK_RECV(__read_chk, 0, (int fd, void *buf, size_t len, size_t size), (fd, buf, len, size),
 	  ONE(buf, len < size ? len : size), 1, 0)
 HOOK(ssize_t, __pread_chk, (int fd, void *buf, size_t len, off_t off, size_t size),
      (fd, buf, len, off, size))
 HOOK(ssize_t, __pread64_chk, (int fd, void *buf, size_t len, off64_t off, size_t size),
      (fd, buf, len, off, size))
-HOOK_RECV(__recv_chk, !(flags & MSG_DONTWAIT),
-	  (int fd, void *buf, size_t len, size_t size, int flags), (fd, buf, len, size, flags),
-	  ONE(buf, len < size ? len : size), 1, flags)
-HOOK_RECV(__recvfrom_chk, !(flags & MSG_DONTWAIT),
+HOOK_RECV(__recv_chk, flags, (int fd, void *buf, size_t len, size_t size, int flags),
+	  (fd, buf, len, size, flags), ONE(buf, len < size ? len : size), 1, flags)
+HOOK_RECV(__recvfrom_chk, flags,
 	  (int fd, void *buf, size_t len, size_t size, int flags, struct sockaddr *addr,
 	   socklen_t *alen),
 	  (fd, buf, len, size, flags, addr, alen), ONE(buf, len < size ? len : size), 1,

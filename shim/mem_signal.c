@@ -213,6 +213,16 @@ view_swap(int sig, const struct sigaction *act, struct sigaction *old)
 	return done;
 }
 
+static void
+interrupts_note(const struct sigaction *act, uint64_t bit)
+{
+	if (act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN &&
+	    !(act->sa_flags & SA_RESTART))
+		atomic_fetch_or_explicit(&ff_signal_interrupts, bit, memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(&ff_signal_interrupts, ~bit, memory_order_relaxed);
+}
+
 FF_HOOK int
 sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
@@ -231,9 +241,8 @@ sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 		has = true;
 	}
 	rc = FF_REAL(sigaction)(sig, act, old);
-	if (rc == 0 && act && act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN &&
-	    !(act->sa_flags & SA_RESTART))
-		atomic_store_explicit(&ff_signal_interrupts, true, memory_order_relaxed);
+	if (rc == 0 && act)
+		interrupts_note(act, bit);
 	if (rc == 0 && act && has)
 		atomic_fetch_or(&mask_had_segv, bit);
 	else if (rc == 0 && act && had)

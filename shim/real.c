@@ -222,7 +222,7 @@ static _Atomic bool initialised;
 static __thread bool in_dlsym __attribute__((tls_model("initial-exec")));
 
 ssize_t (*_Atomic ff_read_filter)(int fd, void *buf, size_t len, ssize_t n);
-_Atomic bool ff_signal_interrupts;
+_Atomic uint64_t ff_signal_interrupts;
 const struct ff_io_gate *_Atomic ff_io_gate;
 
 /* A name that this libc does not have keeps its system call (or NULL). */

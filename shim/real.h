@@ -140,24 +140,27 @@ void ff_real_init(void);
  */
 extern ssize_t (*_Atomic ff_read_filter)(int fd, void *buf, size_t len, ssize_t n);
 
-/* Set once a handler was installed without SA_RESTART: blocking calls end with EINTR. */
-extern _Atomic bool ff_signal_interrupts;
+/* Signals whose handlers were installed without SA_RESTART, as bits: blocking calls end with EINTR.
+ */
+extern _Atomic uint64_t ff_signal_interrupts;
 
 /*
  * Set once there is a stream in this process (stream.h). Here for the same reason as the filter.
- * enter: NULL, or what leave() wants; FF_IO_INTERRUPTED: EINTR.
+ * enter: a receiving call with these MSG_ flags begins. NULL, or what leave() wants, or:
  */
 enum ff_io_use { FF_IO_RECV, FF_IO_SEND, FF_IO_OTHER };
-#define FF_IO_INTERRUPTED ((void *)-1)
-#define FF_IO_EMULATED	  ((void *)-2) /* recv() does it all */
+#define FF_IO_INTERRUPTED ((void *)-1) /* these two: recv() does it all, or says EINTR */
+#define FF_IO_EMULATED	  ((void *)-2)
 struct ff_io_gate {
-	void *(*enter)(int fd, enum ff_io_use use, bool may_block);
+	void *(*enter)(int fd, int flags);
 	void (*leave)(void *inside, int64_t moved);
-	ssize_t (*recv)(int fd, const struct iovec *iov, size_t count, int flags);
+	ssize_t (*recv)(void *why, int fd, const struct iovec *iov, size_t count, int flags);
 	bool (*poll_wanted)(struct pollfd *fds, nfds_t n); /* changes nothing */
 	int (*poll)(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		    const sigset_t *mask);
-	int (*epoll_filter)(struct epoll_event *events, int n);
+	int (*epoll_filter)(int epfd, struct epoll_event *events, int n);
+	/* A receiving call has returned 0: 0, or -1 and ECONNRESET. */
+	ssize_t (*ended)(int fd);
 };
 extern const struct ff_io_gate *_Atomic ff_io_gate;
 

@@ -125,6 +125,7 @@ stream_destroy(struct fdobj *o)
 
 	stream_lock(s);
 	stream_forget(s);
+	stream_close(s);
 	stream_fifo_end(s);
 	stream_offer_drop(s);
 	if (s->anchor >= 0) {
@@ -156,15 +157,25 @@ stream_reset(struct stream *s)
 	s->page = NULL;
 	s->own = NULL;
 	s->num_watches = 0;
+	atomic_store(&s->shared, false);
+	atomic_store(&s->no_more, false);
+	atomic_store(&s->deaf, false);
+	atomic_store(&s->reset_told, false);
 	atomic_store(&s->state, STREAM_KERNEL);
 }
 
 /* ---- the gate of the hooks ---- */
 
 static void *
-gate_enter(int fd, enum ff_io_use use, bool may_block)
+gate_enter(int fd, int flags)
 {
-	return stream_enter(fd, use, may_block);
+	struct stream *s = stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
+
+	/* What TCP throws away, AF_UNIX gives; and what is shut down does not wait. */
+	if (!s && stream_is_exchanged_fd(fd) &&
+	    ((flags & MSG_TRUNC) || stream_is_deaf(fdtab_peek(fd)->priv)))
+		return STREAM_EMULATED;
+	return s;
 }
 
 static void
@@ -173,10 +184,21 @@ gate_leave(void *inside, int64_t moved)
 	stream_leave_slow(inside, moved);
 }
 
+static ssize_t
+gate_recv(void *why, int fd, const struct iovec *iov, size_t count, int flags)
+{
+	if (why != FF_IO_INTERRUPTED)
+		return flags & MSG_TRUNC ? stream_discard(fd, iov, count, flags)
+					 : stream_recv(fd, iov, count, flags);
+	errno = EINTR;
+	return -1;
+}
+
 static const struct ff_io_gate gate = {
 	.enter = gate_enter,
 	.leave = gate_leave,
-	.recv = stream_recv,
+	.recv = gate_recv,
+	.ended = stream_ended,
 	.poll_wanted = stream_poll_wanted,
 	.poll = stream_poll,
 	.epoll_filter = stream_epoll_filter,
@@ -230,6 +252,8 @@ stream_anchor(int fd)
 static void
 stays(struct stream *s, void *arg)
 {
+	if (stream_is_exchanged(s))
+		atomic_store(&s->shared, true);
 	if (stream_is_exchanged(s) || stream_state_is(s, STREAM_STAYS))
 		return;
 	stream_lock(s);
@@ -386,13 +410,15 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 			return STREAM_INTERRUPTED;
 		}
 		atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
-		if (!atomic_load(&s->shut)) {
+		if (!atomic_load(&s->shut) && !stream_is_exchanged(s)) {
 			errno = saved;
 			return s;
 		}
 		atomic_fetch_sub(&s->inside, 1);
-		stream_lock(s);
-		stream_unlock(s);
+		if (atomic_load(&s->shut)) {
+			stream_lock(s);
+			stream_unlock(s);
+		}
 	}
 	fdobj_put(s->obj);
 	errno = saved;

@@ -62,8 +62,12 @@ struct stream {
 	int anchor;	 /* PAIRED, FIFO: the kernel's socket. -1 */
 	int end, other;	 /* OFFERED; end: FIFO, too. -1 */
 	struct ff_tcp_page *page;
-	struct stream_own *own; /* FIFO */
-	unsigned num_watches;	/* more than STREAM_EPOLLS: it stays */
+	struct stream_own *own;	 /* FIFO */
+	_Atomic bool shared;	 /* exchanged, and since then a child may have it, too */
+	_Atomic bool no_more;	 /* exchanged, and shut down for sending */
+	_Atomic bool deaf;	 /* exchanged, and shut down for receiving */
+	_Atomic bool reset_told; /* the program knows that the other side has reset it */
+	unsigned num_watches;	 /* more than STREAM_EPOLLS: it stays */
 	struct stream_watch watches[STREAM_EPOLLS];
 	struct stream *next, *next_free; /* stream.c: all that ever were; the free list */
 	struct stream *next_asked;	 /* stream_router.c */
@@ -101,7 +105,17 @@ ssize_t stream_recv(int fd, const struct iovec *iov, size_t count, int flags);
 ssize_t stream_send(int fd, const struct iovec *iov, size_t count, int flags);
 size_t stream_room(int fd);   /* bytes that stream_send() would take now */
 size_t stream_unread(int fd); /* bytes that stream_recv() would give now */
-void stream_no_more(int fd);  /* shutdown(SHUT_WR) is coming */
+/* recv() with MSG_TRUNC: bytes are thrown away. */
+ssize_t stream_discard(int fd, const struct iovec *iov, size_t count, int flags);
+/* A receiving call on fd has returned 0: that, or -1 and ECONNRESET. */
+ssize_t stream_ended(int fd);
+/* Has the other side reset it, and is the program to be told? Once. */
+bool stream_reset_tell(int fd);
+/* ... without telling it. */
+bool stream_is_reset(const struct stream *s);
+int stream_shutdown(int fd, int how); /* of a stream that is exchanged */
+/* The last descriptor of an exchanged stream goes: the other side is told how. Lock held. */
+void stream_close(struct stream *s);
 /* write() and writev() of a stream. */
 ssize_t stream_write(int fd, const void *buf, size_t len);
 ssize_t stream_writev(int fd, const struct iovec *iov, int count);
@@ -122,6 +136,18 @@ bool stream_trylock(struct stream *s);
 void stream_unlock(struct stream *s);
 bool stream_state_is(const struct stream *s, enum stream_state state);
 bool stream_is_exchanged(const struct stream *s);
+static inline bool
+stream_is_deaf(const struct stream *s)
+{
+	return atomic_load_explicit(&s->deaf, memory_order_relaxed);
+}
+static inline bool
+stream_is_exchanged_fd(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	return __builtin_expect(o && o->kind == FDOBJ_STREAM, 0) && stream_is_exchanged(o->priv);
+}
 /* Do its bytes go by FIFOs? */
 static inline bool
 stream_is_fifo(int fd)
@@ -167,8 +193,13 @@ void stream_epoll_out(struct stream *s);
 void stream_epoll_in(struct stream *s);
 /* The router's word is to wake who waits in the epoll sets of s. */
 void stream_epoll_listen(struct stream *s);
-/* Takes out of n events those that are not the program's; returns how many are left. */
-int stream_epoll_filter(struct epoll_event *events, int n);
+/*
+ * Takes out of n events those that are not the program's, and makes the others what TCP would say;
+ * returns how many are left.
+ */
+int stream_epoll_filter(int epfd, struct epoll_event *events, int n);
+/* What poll() says of a stream that is exchanged, as TCP would; POLL* and EPOLL* are the same. */
+uint32_t stream_events(const struct stream *s, uint32_t events);
 
 /* ---- stream_wait.c ---- */
 

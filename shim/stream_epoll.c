@@ -117,14 +117,37 @@ stream_epoll_in(struct stream *s)
 	}
 }
 
+struct hung_up {
+	int epfd;
+	struct epoll_event *event;
+};
+
+static void
+hung_up_mend(struct stream *s, void *arg)
+{
+	const struct hung_up *h = arg;
+
+	if (!stream_is_exchanged(s))
+		return;
+	for (unsigned i = 0; i < s->num_watches && i < STREAM_EPOLLS; i++)
+		if (s->watches[i].epfd == h->epfd &&
+		    s->watches[i].event.data.u64 == h->event->data.u64)
+			h->event->events = stream_events(s, h->event->events);
+}
+
 int
-stream_epoll_filter(struct epoll_event *events, int n)
+stream_epoll_filter(int epfd, struct epoll_event *events, int n)
 {
 	int left = 0;
 
-	for (int i = 0; i < n; i++)
-		if (events[i].data.u64 != ROUTER_MARK)
-			events[left++] = events[i];
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.u64 == ROUTER_MARK)
+			continue;
+		/* Rare, and a set does not say which descriptor it was. */
+		if (events[i].events & EPOLLHUP)
+			stream_foreach(hung_up_mend, &(struct hung_up){epfd, &events[i]});
+		events[left++] = events[i];
+	}
 	if (left < n)
 		(void)stream_router_look();
 	return left;

@@ -40,7 +40,6 @@ struct stream_own {
 	/* What the kernel's stream still held: read before the FIFO. */
 	uint8_t *front;
 	size_t front_off, front_len, front_size;
-	_Atomic bool no_more; /* shutdown(SHUT_WR) */
 };
 
 /* ---- locks between processes ---- */
@@ -346,7 +345,7 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 	int rc = 0;
 
 	while (done < want) {
-		if (atomic_load_explicit(&o->no_more, memory_order_relaxed))
+		if (atomic_load_explicit(&s->no_more, memory_order_relaxed))
 			return done ? (ssize_t)done : send_fail(fd, flags);
 		end_lock(&o->tx_end);
 		n = fifo_put(&o->tx, iov, count, done, false);
@@ -365,7 +364,7 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 		done += n;
 		if (n)
 			continue;
-		if (peer_is_gone(fd))
+		if (o->tx.error || peer_is_gone(fd))
 			return done ? (ssize_t)done : send_fail(fd, flags);
 		if (!may_block(fd, flags)) {
 			rc = -EAGAIN;
@@ -391,12 +390,6 @@ stream_fifo_room(struct stream *s)
 }
 
 /* ---- beginning and end ---- */
-
-void
-stream_fifo_no_more(struct stream *s)
-{
-	atomic_store(&s->own->no_more, true);
-}
 
 static void *
 shared_map(size_t size)

@@ -20,7 +20,6 @@ size_t stream_fifo_room(struct stream *s);
 size_t stream_fifo_unread(struct stream *s); /* FIONREAD */
 /* The kernel calls the descriptor readable: is it? */
 bool stream_fifo_is_readable(struct stream *s);
-void stream_fifo_no_more(struct stream *s); /* shutdown(SHUT_WR) */
 
 /* The exchange (stream_meet.c), lock of s held. False: no memory. */
 bool stream_fifo_prepare(struct stream *s);

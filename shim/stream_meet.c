@@ -21,6 +21,7 @@
 
 #include "debug.h"
 #include "fdhide.h"
+#include "fifo.h"
 #include "real.h"
 #include "stream.h"
 #include "stream_fifo.h"
@@ -298,7 +299,7 @@ move(const struct stream *s, int fd, uint64_t left)
 /* ---- the exchange ---- */
 
 static void
-fds_exchange(struct stream *s, int fd, bool fifo)
+fds_exchange(struct stream *s, int fd)
 {
 	int flags = ff_real.fcntl(fd, F_GETFL), next, cloexec;
 
@@ -315,18 +316,13 @@ fds_exchange(struct stream *s, int fd, bool fifo)
 	fdtab_clear(s->other);
 	ff_real.close(s->other);
 	s->other = -1;
-	if (fifo)
-		return;
-	fdtab_clear(s->end);
-	ff_real.close(s->end);
-	s->end = -1;
 }
 
 /* As much as TCP takes; of a pair beside FIFOs, as little as can be: it is to be filled up. */
 static void
 buffers_set(const struct stream *s, bool fifo)
 {
-	int size = fifo ? 0 : 1 << 20;
+	int size = fifo ? FIFO_SNDBUF : 1 << 20;
 
 	(void)FF_REAL(setsockopt)(s->end, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
@@ -376,7 +372,7 @@ exchange(struct stream *s, int fd)
 	step_set(s, FF_TCP_STEP_MOVED);
 	(void)step_wait(s, fd, FF_TCP_STEP_MOVED);
 	buffers_set(s, fifo);
-	fds_exchange(s, fd, fifo);
+	fds_exchange(s, fd);
 	if (!fifo)
 		stream_fifo_end(s);
 	return true;

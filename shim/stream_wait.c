@@ -251,7 +251,7 @@ bool
 stream_poll_wanted(struct pollfd *fds, nfds_t n)
 {
 	for (nfds_t i = 0; i < n; i++)
-		if (may_move(fds[i].fd) || stream_is_fifo(fds[i].fd))
+		if (may_move(fds[i].fd) || stream_is_exchanged_fd(fds[i].fd))
 			return true;
 	return false;
 }
@@ -284,6 +284,9 @@ static int
 poll_true(struct pollfd *fds, nfds_t n, int rc)
 {
 	for (nfds_t i = 0; i < n && rc > 0; i++) {
+		if ((fds[i].revents & POLLHUP) && stream_is_exchanged_fd(fds[i].fd))
+			fds[i].revents = (short)stream_events(fdtab_peek(fds[i].fd)->priv,
+							      (uint32_t)fds[i].revents);
 		if (!(fds[i].revents & (POLLIN | POLLRDNORM)) || !stream_is_fifo(fds[i].fd) ||
 		    is_readable(fds[i].fd))
 			continue;

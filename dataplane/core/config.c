@@ -19,6 +19,7 @@
 struct ff_config ff_config;
 
 static const char *const log_level_names[] = {"error", "warning", "info", "debug", NULL};
+static const char *const streams_names[] = {"off", "local", NULL};
 static const char *const hugepages_names[] = {"auto", "require", "never", NULL};
 
 static int
@@ -220,7 +221,7 @@ parse_workers(struct ff_parse *p, json_t *value, const char *path, void *base)
 			       "\"adaptive\"");
 }
 
-/* ---- "memory", "limits" ---- */
+/* ---- "memory", "tcp", "limits" ---- */
 
 static const struct ff_field memory_fields[] = {
 	{.key = "hugepages",
@@ -239,6 +240,20 @@ parse_memory(struct ff_parse *p, json_t *value, const char *path, void *base)
 {
 	ff_parse_object(p, value, path, memory_fields,
 			sizeof(memory_fields) / sizeof(memory_fields[0]), base);
+}
+
+static const struct ff_field tcp_fields[] = {
+	{.key = "streams",
+	 .type = FF_FIELD_ENUM,
+	 .off = offsetof(struct ff_config, streams),
+	 .names = streams_names},
+};
+
+static void
+parse_tcp(struct ff_parse *p, json_t *value, const char *path, void *base)
+{
+	ff_parse_object(p, value, path, tcp_fields, sizeof(tcp_fields) / sizeof(tcp_fields[0]),
+			base);
 }
 
 static void
@@ -285,6 +300,7 @@ static const struct ff_field top_fields[] = {
 	{.key = "memory", .type = FF_FIELD_CUSTOM, .fn = parse_memory},
 	{.key = "limits", .type = FF_FIELD_CUSTOM, .fn = parse_top_limits},
 	{.key = "wire", .type = FF_FIELD_CUSTOM, .fn = ff_parse_wire},
+	{.key = "tcp", .type = FF_FIELD_CUSTOM, .fn = parse_tcp},
 	{.key = "overlay", .type = FF_FIELD_CUSTOM, .fn = ff_parse_overlay},
 	{.key = "tenants", .type = FF_FIELD_CUSTOM, .fn = ff_parse_tenants},
 	{.key = "containers", .type = FF_FIELD_CUSTOM, .fn = parse_containers},

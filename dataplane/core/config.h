@@ -32,6 +32,9 @@ struct ff_tenant_conf {
 
 /* The way to other hosts: RoCEv2 over a port (net/port.h). */
 #define FF_DEVICE_MAX 256u
+/* Do containers get faster ways for their TCP connections inside the host? */
+enum ff_streams { FF_STREAMS_OFF, FF_STREAMS_LOCAL };
+
 enum ff_wire_port { FF_WIRE_UDP, FF_WIRE_ETHDEV };
 enum ff_wire_encap { FF_WIRE_VXLAN, FF_WIRE_NONE };
 struct ff_wire_conf {
@@ -106,6 +109,7 @@ struct ff_config {
 	enum ff_hugepages hugepages;
 	unsigned memory_mb; /* EAL memory; default 64 */
 	struct ff_wire_conf wire;
+	enum ff_streams streams; /* default: off */
 	struct ff_overlay_conf overlay;
 	struct ff_limits limits;
 	struct ff_tenant_conf *tenants;

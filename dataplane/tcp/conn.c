@@ -60,6 +60,35 @@ tcp_conn_send(struct tcp_conn *cn, uint32_t type, uint32_t stream, uint32_t valu
 }
 
 /*
+ * The one descriptor that came with a message; -1: none. All of them are ours, and more than one
+ * are closed: false.
+ */
+static bool
+message_fd(struct msghdr *h, int *fd)
+{
+	struct cmsghdr *c;
+	bool one = true;
+	size_t num;
+	int got;
+
+	*fd = -1;
+	for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		num = (c->cmsg_len - CMSG_LEN(0)) / sizeof(got);
+		for (size_t i = 0; i < num; i++) {
+			memcpy(&got, CMSG_DATA(c) + i * sizeof(got), sizeof(got));
+			one = one && *fd < 0;
+			if (*fd < 0)
+				*fd = got;
+			else
+				close(got);
+		}
+	}
+	return one;
+}
+
+/*
  * One message. Bytes, 0: it has closed, or -errno; *fd: the one that came along, or -1. More than
  * one are a violation: -EPROTO.
  */
@@ -68,21 +97,19 @@ message_receive(int sock, struct ff_tcp_msg *m, int *fd)
 {
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))];
 	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
+	/* Not CMSG_SPACE: two would fit into that. */
 	struct msghdr h = {.msg_iov = &iov,
 			   .msg_iovlen = 1,
 			   .msg_control = control,
-			   .msg_controllen = sizeof(control)};
+			   .msg_controllen = CMSG_LEN(sizeof(int))};
 	ssize_t n = recvmsg(sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c;
 
 	*fd = -1;
 	if (n < 0)
 		return -errno;
-	c = CMSG_FIRSTHDR(&h);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(c), sizeof(int));
-	return h.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EPROTO : n;
+	if (!message_fd(&h, fd) || (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		return -EPROTO;
+	return n;
 }
 
 /* False: it does not keep to the protocol. */
@@ -197,5 +224,5 @@ ff_tcp_init(void)
 		.removed = removed,
 	};
 
-	ff_container_service_set(&service);
+	ff_container_service_set(ff_config.streams == FF_STREAMS_LOCAL ? &service : NULL);
 }

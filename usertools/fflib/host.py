@@ -15,7 +15,8 @@ LAB_PACKAGES = ["iproute2", "ibverbs-utils", "ibverbs-providers", "rdmacm-utils"
 TEST_PACKAGES = ["libcunit1-dev", "clang-14", "libclang-rt-14-dev", "clang-format-14",
                  "clang-tidy-14", "cppcheck", "universal-ctags", "runc", "dpdk", "dpdk-dev",
                  "libasan8", "libubsan1", "libtsan2", "gdb", "strace", "procps", "git",
-                 "binutils", "tshark", "qemu-system-x86", "busybox-static"]
+                 "binutils", "tshark", "qemu-system-x86", "busybox-static",
+                 "spin"]
 _HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
 

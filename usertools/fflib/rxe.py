@@ -61,8 +61,7 @@ class Contest:
         try:
             image = vm.image(os.path.join(self._base.name, "vm"),
                              _files(self._binaries, self._floors))
-            # A CPU that halts is woken through the emulator, which takes longer than all else.
-            self._machine = vm.Machine(*image, memory=_MEMORY, options="idle=poll").__enter__()
+            self._machine = vm.Machine(*image, memory=_MEMORY).__enter__()
             self._prepare()
         except BaseException:
             self.__exit__()

@@ -252,10 +252,9 @@ class Machine:
     which the caller makes before, and the machine's eth0 is its other end.
     """
 
-    def __init__(self, kernel, initrd, netns=None, memory=512, options=""):
-        """memory: megabytes. options: on the kernel's command line."""
+    def __init__(self, kernel, initrd, netns=None, memory=512):
+        """memory: megabytes."""
         self._image = kernel, initrd
-        self._options = options
         self._netns, self._memory = netns, memory
         self._qemu = self._channel = self._log = None
         self._jobs = 0
@@ -292,7 +291,7 @@ class Machine:
                 _QEMU, "-nodefaults", "-nographic",
                 "-no-reboot", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
                 "-smp", "2", "-m", str(self._memory), "-kernel", kernel, "-initrd", initrd,
-                "-append", f"console=ttyS0 panic=-1 loglevel=6 {_CLOCK} {self._options}",
+                "-append", f"console=ttyS0 panic=-1 loglevel=6 {_CLOCK}",
                 "-serial", "stdio", *net,
                 "-chardev", f"socket,id=commands,fd={theirs.fileno()}",
                 "-device", "virtio-serial-pci",
