@@ -285,7 +285,8 @@ taken(struct fifo_rx *r)
 {
 	atomic_store_explicit(&r->f->head, r->head, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst); /* pairs with the one of fill_up() */
-	if (FF_FIFO_SIZE - (r->tail - r->head) >= WAKE_ROOM)
+	if (atomic_load_explicit(&r->f->fillers, memory_order_relaxed) &&
+	    FF_FIFO_SIZE - fifo_bytes(r) >= WAKE_ROOM)
 		fillers_take(r);
 	debt_pay(r);
 }

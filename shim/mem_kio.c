@@ -6,6 +6,7 @@
  * it is lost as on a wire.) libc's own calls, as stdio's, do not come by here.
  */
 #include <poll.h>
+#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -195,47 +196,91 @@ __ppoll_chk(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const 
 /* ---- epoll ---- */
 
 static int64_t
-now_ms(void)
+now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
+	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
 }
 
-/* What is not the program's is taken out; with nothing left, the wait goes on. */
+typedef int (*epoll_fn)(int fd, struct epoll_event *ev, int n, int64_t ns, const sigset_t *mask);
+
+/*
+ * What is not the program's is taken out; with nothing left, the wait goes on. Nanoseconds; below
+ * 0: no time-out. What is ours may have taken the place of the program's: there is one more look,
+ * also when the time is over.
+ */
 static int
-epoll_gated(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask)
+epoll_gated(int fd, struct epoll_event *ev, int n, int64_t timeout, const sigset_t *mask,
+	    epoll_fn wait)
 {
+	int64_t until = timeout > 0 ? now_ns() + timeout : 0, left = timeout;
 	const struct ff_io_gate *gate;
-	int64_t until = timeout > 0 ? now_ms() + timeout : 0, left = timeout;
+	bool last = false;
 	int rc;
 
 	for (;;) {
-		RETRY(rc, mask ? FF_REAL(epoll_pwait)(fd, ev, n, (int)left, mask)
-			       : FF_REAL(epoll_wait)(fd, ev, n, (int)left));
+		RETRY(rc, wait(fd, ev, n, left, mask));
 		gate = io_gate();
 		if (__builtin_expect(rc <= 0 || !gate, 0))
 			return rc;
 		rc = gate->epoll_filter(fd, ev, rc);
-		if (rc)
+		if (rc || last)
 			return rc;
-		/* Ours may have taken the place of the program's. */
-		if (timeout > 0)
-			left = until > now_ms() ? until - now_ms() : 0;
+		if (timeout < 0)
+			continue;
+		left = timeout ? until - now_ns() : 0;
+		last = left <= 0;
+		left = last ? 0 : left;
 	}
+}
+
+static int
+wait_ms(int fd, struct epoll_event *ev, int n, int64_t ns, const sigset_t *mask)
+{
+	int ms = ns < 0 ? -1 : (int)((ns + 999999) / 1000000);
+
+	return mask ? FF_REAL(epoll_pwait)(fd, ev, n, ms, mask)
+		    : FF_REAL(epoll_wait)(fd, ev, n, ms);
+}
+
+static int
+wait_ns(int fd, struct epoll_event *ev, int n, int64_t ns, const sigset_t *mask)
+{
+	struct timespec ts = {ns / 1000000000, ns % 1000000000};
+
+	return FF_REAL(epoll_pwait2)(fd, ev, n, ns < 0 ? NULL : &ts, mask);
 }
 
 FF_HOOK int
 epoll_wait(int fd, struct epoll_event *ev, int n, int timeout)
 {
-	return epoll_gated(fd, ev, n, timeout, NULL);
+	return epoll_gated(fd, ev, n, timeout * 1000000ll, NULL, wait_ms);
 }
 
 FF_HOOK int
 epoll_pwait(int fd, struct epoll_event *ev, int n, int timeout, const sigset_t *mask)
 {
-	return epoll_gated(fd, ev, n, timeout, mask);
+	return epoll_gated(fd, ev, n, timeout * 1000000ll, mask, wait_ms);
+}
+
+/* Odd times are the kernel's to refuse. */
+static bool
+is_odd(const struct timespec *t)
+{
+	return t->tv_sec < 0 || t->tv_sec > 1000000000 || t->tv_nsec < 0 || t->tv_nsec > 999999999;
+}
+
+FF_HOOK int
+epoll_pwait2(int fd, struct epoll_event *ev, int n, const struct timespec *timeout,
+	     const sigset_t *mask)
+{
+	if (!io_gate() || (timeout && is_odd(timeout)))
+		return FF_REAL(epoll_pwait2)(fd, ev, n, timeout, mask);
+	return epoll_gated(fd, ev, n,
+			   timeout ? timeout->tv_sec * 1000000000ll + timeout->tv_nsec : -1, mask,
+			   wait_ns);
 }
 
 /* ---- the fortified names ---- */

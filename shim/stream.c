@@ -350,6 +350,14 @@ stream_want(struct stream *s, int fd)
 	stream_unlock(s);
 }
 
+void
+stream_ask_later(struct stream *s)
+{
+	atomic_store(&s->work, 0);
+	if (s->threshold < ASK_AFTER_MAX)
+		s->threshold *= ASK_AGAIN;
+}
+
 /* Nobody has answered: the other end has no shim, or does little. */
 static void
 stream_unwant(struct stream *s)
@@ -357,9 +365,7 @@ stream_unwant(struct stream *s)
 	stream_lock(s);
 	if (stream_state_is(s, STREAM_ASKED)) {
 		stream_forget(s);
-		atomic_store(&s->work, 0);
-		if (s->threshold < ASK_AFTER_MAX)
-			s->threshold *= ASK_AGAIN;
+		stream_ask_later(s);
 		atomic_store(&s->state, STREAM_KERNEL);
 	}
 	stream_unlock(s);

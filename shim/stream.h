@@ -123,6 +123,8 @@ ssize_t stream_writev(int fd, const struct iovec *iov, int count);
 int stream_anchor(int fd);
 /* With a reference (fdobj_put(s->obj)), or NULL. */
 struct stream *stream_get(int fd);
+/* It was in vain: not before it has done four times as much. Lock held. */
+void stream_ask_later(struct stream *s);
 /* It stays where it is: the program does something that an exchange must not meet. */
 void stream_stays(int fd);
 /* fork, of whatever kind, with descriptors that the child gets: those stay. */

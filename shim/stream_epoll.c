@@ -64,7 +64,8 @@ stream_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		return;
 	stream_lock(s);
 	w = watch_find(s, epfd, fd);
-	if (op == EPOLL_CTL_DEL && w)
+	/* With more of them than we know it stays, for good. */
+	if (op == EPOLL_CTL_DEL && w && s->num_watches <= STREAM_EPOLLS)
 		watch_remove(s, w);
 	else if (op != EPOLL_CTL_DEL && w && !(event->events & EPOLLONESHOT))
 		w->event = *event;

@@ -303,7 +303,6 @@ fds_exchange(struct stream *s, int fd)
 {
 	int flags = ff_real.fcntl(fd, F_GETFL), next, cloexec;
 
-	s->anchor = fd_hide(ff_real.fcntl(fd, F_DUPFD_CLOEXEC, 0));
 	ff_real.fcntl(s->end, F_SETFL, flags);
 	stream_epoll_out(s);
 	for (next = fdtab_next(0); next >= 0; next = fdtab_next((unsigned)next + 1)) {
@@ -318,11 +317,11 @@ fds_exchange(struct stream *s, int fd)
 	s->other = -1;
 }
 
-/* As much as TCP takes; of a pair beside FIFOs, as little as can be: it is to be filled up. */
+/* A pair beside FIFOs takes as little as can be: it is to be filled up. */
 static void
-buffers_set(const struct stream *s, bool fifo)
+buffers_set(const struct stream *s)
 {
-	int size = fifo ? FIFO_SNDBUF : 1 << 20;
+	static const int size = FIFO_SNDBUF;
 
 	(void)FF_REAL(setsockopt)(s->end, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
@@ -371,7 +370,8 @@ exchange(struct stream *s, int fd)
 	}
 	step_set(s, FF_TCP_STEP_MOVED);
 	(void)step_wait(s, fd, FF_TCP_STEP_MOVED);
-	buffers_set(s, fifo);
+	if (fifo)
+		buffers_set(s);
 	fds_exchange(s, fd);
 	if (!fifo)
 		stream_fifo_end(s);
@@ -397,23 +397,39 @@ part(struct stream *s)
 	stream_forget(s);
 	stream_fifo_end(s);
 	stream_offer_drop(s);
-	atomic_store(&s->work, 0);
+	stream_ask_later(s);
 	atomic_store(&s->state, STREAM_KERNEL);
+}
+
+static void
+anchor_drop(struct stream *s)
+{
+	fdtab_clear(s->anchor);
+	ff_real.close(s->anchor);
+	s->anchor = -1;
 }
 
 static void
 meet_locked(struct stream *s)
 {
-	int fd = fd_of(s);
+	int fd = fd_of(s), anchor;
 
 	if (fd < 0)
 		return;
+	/* What may fail does so before it is too late. */
+	anchor = ff_real.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	anchor = anchor < 0 ? anchor : fd_hide(anchor);
+	if (anchor < 0)
+		return;
+	s->anchor = anchor;
 	if (!come(s)) {
+		anchor_drop(s);
 		if (++s->misses == MISSES_MAX)
 			part(s);
 		return;
 	}
 	if (!exchange(s, fd)) {
+		anchor_drop(s);
 		part(s);
 		return;
 	}

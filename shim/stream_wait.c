@@ -120,7 +120,9 @@ stream_wait_fork_child(void)
 {
 	atomic_store(&lock.word, 0);
 	atomic_store(&num_native, 0);
-	waiting = NULL; /* lost: other threads' */
+	/* Their eventfds are the parent's as well. */
+	waiting = NULL;
+	idle = NULL;
 }
 
 /* ---- time ---- */

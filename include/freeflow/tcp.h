@@ -62,11 +62,11 @@ static_assert(sizeof(struct ff_tcp_msg) == 16, "ABI");
 #define FF_TCP_OFFER_FDS 3u
 
 /*
- * Bytes that an end takes until it is full, as they are when the ends are offered: what the kernel
- * still holds of a stream is moved through it at once. FF_TCP_MOVE_MAX of each direction: with
- * more than that under way, the shims part again.
+ * Bytes that an end takes until it is full, as the router sets it: what the kernel still holds of a
+ * stream is moved through it at once. FF_TCP_MOVE_MAX of each direction, or half of what the end
+ * takes: with more than that under way, the shims part again.
  */
-#define FF_TCP_END_BUFFER (32u << 20)
+#define FF_TCP_END_BUFFER (8u << 20)
 #define FF_TCP_MOVE_MAX	  (16u << 20)
 
 /* struct ff_tcp_page.here: which sides are waiting. Set and taken back by compare and swap. */

@@ -246,18 +246,19 @@ inline fillers_take()
 inline get()
 {
 	atomic {
-		seen_tail = tail;
-		got = MIN(want, USED(seen_tail, own_head));
+		got = MIN(want, USED(tail, own_head));
 		want = want - got;
-		own_head = (own_head + got) % MOD;
-		n = (got && SIZE - USED(seen_tail, own_head) >= WAKE);
-		seen_tail = 0
+		own_head = (own_head + got) % MOD
 	}
 	if
 	:: got ->
 progress_get:	head = own_head;
 		if
-		:: n -> n = 0; fillers_take()
+		:: fillers ->
+			if
+			:: SIZE - USED(tail, own_head) >= WAKE -> fillers_take()
+			:: else
+			fi
 		:: else
 		fi;
 		debt_pay()
@@ -269,15 +270,15 @@ progress_get:	head = own_head;
 inline rest()
 {
 	if
-	:: atomic { armed && !readable -> armed = false }
-	:: !armed || readable
+	:: atomic { armed && !readable && !readable_late -> armed = false }
+	:: !armed || readable || readable_late
 	fi;
 	if
 	:: armed
 	:: !armed ->
 		atomic {
 #if BREAK == READER_FENCE
-			readable_late = true;
+			!readable_late -> readable_late = true;
 #else
 			readable = 1;
 #endif
@@ -343,7 +344,7 @@ inline reader_sleep()
 
 active proctype reader()
 {
-	byte own_head, seen_tail, want, got, n;
+	byte own_head, want, got, n;
 	bool armed = true, more, told_end, knows_end;
 
 	{
