@@ -167,6 +167,8 @@ deliver(struct sqp *s, struct srx *rx, const struct roce_pkt *pkt, uint8_t outer
 	s->rx = rx;
 	s->l->lw->now = s->sw->now;
 	roce_rx(&s->q, s->sw->now, pkt, rx->ce);
+	s->sw->rx_more =
+		(pkt->flags & ROCE_F_PAYLOAD) && !(pkt->flags & ROCE_F_END) && !pkt->ack_req;
 	s->rx = NULL;
 	sroce_activate(s);
 	return busy == s->q.counters[ROCE_C_RX_BUSY];

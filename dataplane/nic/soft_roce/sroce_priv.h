@@ -97,6 +97,8 @@ struct sworker {
 	uint64_t rx_ns; /* last look at the port */
 	bool rx_polled; /* no fd tells a sleeping worker of packets */
 	bool rx_full;	/* the last look at the port found as much as it could take */
+	bool rx_more;	/* the last packet was amid a message, and wants no answer */
+	unsigned naps;	/* how many more, if none of them ends in time; stage.c */
 	uint64_t drops[SROCE_DROP_MAX];
 	/* Control thread, or the worker while that waits for it. */
 	struct sqp_list all;

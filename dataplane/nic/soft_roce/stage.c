@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <rte_lcore.h>
 #include <rte_mempool.h>
@@ -12,6 +13,12 @@
 #define RX_LOOK_NS 2000u
 /* A worker that sleeps, and that nothing tells of packets, looks so often. */
 #define RX_POLL_NS 50000u
+
+/* nap() */
+#define NAP_NS	      20000u
+#define NAP_LATE_NS   500000u
+#define NAP_LATE_COST 16u
+#define NAPS_MAX      256u
 
 static int slot = -1;
 
@@ -118,12 +125,36 @@ stage_poll(struct ff_worker *w, uint64_t now_ns)
 	return work + send_all(sw);
 }
 
+/*
+ * Amid a message, and with nobody who waits for an answer, more comes in a moment. To be woken for
+ * each packet costs both sides more than the packet itself: so what comes is let to gather. A nap
+ * that finds nothing is the last one. Clocks that are too coarse for naps do without.
+ */
+static bool
+nap(struct sworker *sw)
+{
+	static const struct timespec length = {.tv_nsec = NAP_NS};
+	uint64_t from;
+
+	if (!sw->rx_more || !sw->naps)
+		return false;
+	sw->rx_more = false;
+	from = ff_now_ns();
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &length, NULL);
+	if (ff_now_ns() - from > NAP_LATE_NS)
+		sw->naps = sw->naps > NAP_LATE_COST ? sw->naps - NAP_LATE_COST : 0;
+	else if (sw->naps < NAPS_MAX)
+		sw->naps++;
+	sw->rx_look = true;
+	return true;
+}
+
 static bool
 stage_sleep_prepare(struct ff_worker *w)
 {
-	const struct sworker *sw = sroce_worker(w);
+	struct sworker *sw = sroce_worker(w);
 
-	return sw->rx_full || !TAILQ_EMPTY(&sw->active) || ff_port_arm(sw->port);
+	return sw->rx_full || !TAILQ_EMPTY(&sw->active) || nap(sw) || ff_port_arm(sw->port);
 }
 
 /* What arrived meanwhile may be what woke it. */
@@ -159,6 +190,7 @@ stage_init(struct ff_worker *w)
 	TAILQ_INIT(&sw->timed);
 	TAILQ_INIT(&sw->all);
 	sw->next_deadline = UINT64_MAX;
+	sw->naps = NAPS_MAX;
 	sw->port = ff_port_queue_get(sroce_port(), ff_worker_index(w));
 	sw->src_mask = ff_port_src_mask(sroce_port());
 	ff_worker_priv_set(w, slot, sw);
