@@ -42,20 +42,25 @@ connect(int fd, const struct sockaddr *sa, socklen_t len)
 	return rc;
 }
 
-FF_HOOK int
-accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
+static int
+accepted(int conn)
 {
-	int conn = fdtab_fresh(FF_REAL(accept4)(fd, sa, len, flags));
-
+	(void)fdtab_fresh(conn);
 	if (conn >= 0)
 		stream_new(conn, NULL);
 	return conn;
 }
 
 FF_HOOK int
+accept4(int fd, struct sockaddr *sa, socklen_t *len, int flags)
+{
+	return accepted(FF_REAL(accept4)(fd, sa, len, flags));
+}
+
+FF_HOOK int
 accept(int fd, struct sockaddr *sa, socklen_t *len)
 {
-	return accept4(fd, sa, len, 0);
+	return accepted(FF_REAL(accept)(fd, sa, len));
 }
 
 /* ---- bytes leave ---- */
@@ -149,8 +154,10 @@ sendmsg(int fd, const struct msghdr *m, int flags)
 	struct msghdr plain;
 
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
-	if (__builtin_expect(s == STREAM_EMULATED, 0))
+	/* What it is to send nobody knows: the kernel says so. */
+	if (__builtin_expect(s == STREAM_EMULATED && m, 0))
 		return stream_send(fd, m->msg_iov, m->msg_iovlen, flags);
+	s = s == STREAM_EMULATED ? NULL : s;
 	if (!s && is_paired(fd) && stream_reset_tell(fd)) {
 		errno = ECONNRESET;
 		return -1;
@@ -335,6 +342,8 @@ splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned 
 	FF_HOOK ssize_t name(int fd, const struct iovec *iov, int n, off_type off, int flags) \
 	{                                                                                     \
 		BEGIN(ssize_t, use, true)                                                     \
+		if (s == STREAM_EMULATED)                                                     \
+			return emulated(fd, iov, (size_t)n, 0);                               \
 		rc = FF_REAL(name)(fd, iov, n, off, flags);                                   \
 		stream_leave(s, rc);                                                          \
 		return rc;                                                                    \

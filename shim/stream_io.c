@@ -60,13 +60,28 @@ stream_recv(int fd, const struct iovec *iov, size_t count, int flags)
 	return n ? result(n) : iov_is_empty(iov, count) ? 0 : stream_ended(fd);
 }
 
+bool
+stream_is_reset(const struct stream *s)
+{
+	return s->page &&
+	       (atomic_load_explicit(&s->page->side[1 - s->side].flags, memory_order_acquire) &
+		FF_TCP_FLAG_RESET);
+}
+
+static bool
+reset_tell(struct stream *s)
+{
+	return stream_is_exchanged(s) && stream_is_reset(s) &&
+	       !atomic_exchange(&s->reset_told, true);
+}
+
 ssize_t
 stream_send(int fd, const struct iovec *iov, size_t count, int flags)
 {
 	struct stream *s = stream_get(fd);
 	ssize_t n = -EBADF;
 
-	if (s && stream_reset_tell(fd))
+	if (s && reset_tell(s))
 		n = -ECONNRESET;
 	else if (s)
 		n = stream_fifo_send(s, fd, iov, count, flags);
@@ -100,24 +115,13 @@ stream_unread(int fd)
 /* ---- how streams end ---- */
 
 bool
-stream_is_reset(const struct stream *s)
-{
-	return s->page &&
-	       (atomic_load_explicit(&s->page->side[1 - s->side].flags, memory_order_acquire) &
-		FF_TCP_FLAG_RESET);
-}
-
-bool
 stream_reset_tell(int fd)
 {
 	struct stream *s = stream_get(fd);
-	bool tell;
+	bool tell = s && reset_tell(s);
 
-	if (!s)
-		return false;
-	tell = stream_is_exchanged(s) && stream_is_reset(s) &&
-	       !atomic_exchange(&s->reset_told, true);
-	fdobj_put(s->obj);
+	if (s)
+		fdobj_put(s->obj);
 	return tell;
 }
 
