@@ -162,13 +162,15 @@ static bool
 deliver(struct sqp *s, struct srx *rx, const struct roce_pkt *pkt, uint8_t outer_tos)
 {
 	uint64_t busy = s->q.counters[ROCE_C_RX_BUSY];
+	uint32_t expected = s->q.exp_psn, una = s->q.una_psn;
 
 	rx->ce = (rx->tos & CE) == CE || (outer_tos & CE) == CE;
 	s->rx = rx;
 	s->l->lw->now = s->sw->now;
 	roce_rx(&s->q, s->sw->now, pkt, rx->ce);
-	s->sw->rx_more =
-		(pkt->flags & ROCE_F_PAYLOAD) && !(pkt->flags & ROCE_F_END) && !pkt->ack_req;
+	/* What the engine has not taken promises nothing. */
+	s->sw->rx_more = (pkt->flags & ROCE_F_PAYLOAD) && !(pkt->flags & ROCE_F_END) &&
+			 !pkt->ack_req && (s->q.exp_psn != expected || s->q.una_psn != una);
 	s->rx = NULL;
 	sroce_activate(s);
 	return busy == s->q.counters[ROCE_C_RX_BUSY];

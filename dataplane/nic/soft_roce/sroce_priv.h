@@ -93,12 +93,15 @@ struct sworker {
 	/* How many elements of it wait for the memory of each tenant's processes, which may keep
 	 * them waiting for ever: SROCE_TENANT_MAX. */
 	uint16_t waiting[FF_TENANTS_MAX];
-	bool rx_look;	/* in the next pass, whatever the time */
-	uint64_t rx_ns; /* last look at the port */
-	bool rx_polled; /* no fd tells a sleeping worker of packets */
-	bool rx_full;	/* the last look at the port found as much as it could take */
-	bool rx_more;	/* the last packet was amid a message, and wants no answer */
-	unsigned naps;	/* how many more, if none of them ends in time; stage.c */
+	bool rx_look;	  /* in the next pass, whatever the time */
+	uint64_t rx_ns;	  /* last look at the port */
+	bool rx_polled;	  /* no fd tells a sleeping worker of packets */
+	bool rx_full;	  /* the last look at the port found as much as it could take */
+	bool rx_more;	  /* the last packet was amid a message, and wants no answer */
+	int rx_fd;	  /* ff_port_queue_fd() */
+	bool resting;	  /* rx_fd does not wake the worker (stage.c) */
+	uint64_t nap_end; /* of the nap under way; 0: none */
+	unsigned nap_packets, nap_credit, nap_probe;
 	uint64_t drops[SROCE_DROP_MAX];
 	/* Control thread, or the worker while that waits for it. */
 	struct sqp_list all;

@@ -37,7 +37,7 @@ static unsigned num_addresses;
 struct w_packet w_packets[W_PACKETS];
 struct w_element w_elements[W_ELEMENTS];
 unsigned w_num_packets, w_num_elements;
-bool w_cut, w_astray, w_wants_mac;
+bool w_cut, w_astray, w_wants_mac, w_resting;
 unsigned w_ifindex;
 uint8_t w_outer_ecn, w_inner_ecn;
 unsigned w_asked;
@@ -235,6 +235,13 @@ ff_overlay_flush(uint32_t tenant)
 int
 ff_worker_wake_socket_add(struct ff_worker *w, int fd)
 {
+	return 0;
+}
+
+int
+ff_worker_wake_socket_rest(struct ff_worker *w, int fd, bool on)
+{
+	w_resting = on;
 	return 0;
 }
 
