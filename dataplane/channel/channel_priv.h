@@ -35,6 +35,7 @@ enum addr_kind { ADDR_IPV4, ADDR_IPV6, ADDR_LINK_LOCAL }; /* in the order of pre
 struct addr {
 	uint8_t raw[16];
 	char ndev[IF_NAMESIZE];
+	uint32_t mtu; /* of ndev; 0: not known */
 	enum addr_kind kind;
 };
 struct addr_list {

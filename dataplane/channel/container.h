@@ -79,6 +79,8 @@ struct ff_container {
 	/* GID table, slot order is stable. Workers read an entry after gid_gen (acquire). */
 	struct ff_gid_entry gids[FF_GIDS_MAX];
 	_Atomic uint32_t gid_gen;
+	/* The least MTU of the interfaces that have its addresses; 0: not known. Any thread. */
+	_Atomic uint32_t link_mtu;
 	uint64_t limits[FF_QUOTA_MAX];
 	uint64_t used[FF_QUOTA_MAX];
 	_Atomic uint64_t counters[FF_CC_MAX];

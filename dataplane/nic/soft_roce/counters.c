@@ -20,6 +20,7 @@ static const char *const drop_names[SROCE_DROP_MAX] = {
 	[SROCE_DROP_TENANT] = "rx_other_tenant",   [SROCE_DROP_ADDRESS] = "rx_other_address",
 	[SROCE_DROP_BUSY] = "rx_handover_dropped", [SROCE_DROP_PATH] = "tx_no_path",
 	[SROCE_DROP_LINK] = "tx_other_interface",  [SROCE_DROP_SOURCE] = "tx_not_own_address",
+	[SROCE_DROP_MTU] = "tx_too_long",
 };
 
 static const char *const qp_names[ROCE_C_MAX] = {

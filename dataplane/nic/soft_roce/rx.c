@@ -90,7 +90,10 @@ belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
 	/* A tenant without a VNI has no wire, and none is not the number 0. */
 	if (!vni || sroce_vni(qp->container) != vni)
 		return SROCE_DROP_TENANT + 1;
-	if (nobody(rx) || (qp->type != IB_UVERBS_QPT_UD && memcmp(qp->attr.ah.dgid, rx->sgid, 16)))
+	if (nobody(rx))
+		return SROCE_DROP_ADDRESS + 1;
+	if (qp->type != IB_UVERBS_QPT_UD && (memcmp(qp->attr.ah.dgid, rx->sgid, 16) ||
+					     memcmp(((struct lqp *)qp->nic)->sgid, rx->dgid, 16)))
 		return SROCE_DROP_ADDRESS + 1;
 	return ff_container_has_gid(qp->container, rx->dgid) ? 0 : SROCE_DROP_ADDRESS + 1;
 }

@@ -32,11 +32,12 @@ enum sroce_drop {
 	SROCE_DROP_BTH,	    /* roce_parse() */
 	SROCE_DROP_QPN,	    /* no such QP, or it is not for the wire */
 	SROCE_DROP_TENANT,  /* the VNI is another tenant's */
-	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its container */
+	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its own address */
 	SROCE_DROP_BUSY,    /* no room to hand it to the QP's worker */
 	SROCE_DROP_PATH,    /* to send: the resolver knows no host */
 	SROCE_DROP_LINK,    /* to send: the route leaves by another interface than the port */
 	SROCE_DROP_SOURCE,  /* to send: from an address that the container has no more */
+	SROCE_DROP_MTU,	    /* to send: longer than what the path takes */
 	SROCE_DROP_MAX,
 };
 

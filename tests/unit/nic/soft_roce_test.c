@@ -214,6 +214,71 @@ test_mark_once(void)
 	}
 }
 
+/* A packet to another address of the container is not the QP's (annex 17.4.3). */
+static void
+test_own_gid(void)
+{
+	struct ff_qp_attr attr;
+
+	setup(IB_UVERBS_QPT_RC, W_V4, true);
+	attr = a->qp.attr;
+	memcpy(attr.ah.dgid, w_gid(1, W_V4_MORE), 16);
+	ff_nic_local.qp_modify(&a->qp, &attr, FF_QPM_AV);
+	post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
+	h_pass(0);
+	h_now += 5000;
+	h_pass(1);
+	CU_ASSERT_EQUAL(w_drops(1, SROCE_DROP_ADDRESS), 1);
+	CU_ASSERT_NOT_EQUAL(memcmp(src, dst, 8), 0);
+	memcpy(attr.ah.dgid, w_gid(1, W_V4), 16);
+	ff_nic_local.qp_modify(&a->qp, &attr, FF_QPM_AV);
+	post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 8, 8);
+	for (unsigned i = 0; i < 100 && a->scq.n < 2; i++) {
+		h_now += 100000000;
+		w_settle();
+	}
+	expect(&a->scq, 1, 0);
+	expect(&a->scq, 2, 0);
+	CU_ASSERT_EQUAL(memcmp(src, dst, 16), 0);
+	teardown();
+}
+
+/* ---- the path's MTU ---- */
+
+/* What the path does not take is not sent, and counted; what is shorter goes. */
+static void
+test_narrow_path(void)
+{
+	setup(IB_UVERBS_QPT_RC, W_V4, true);
+	w_entry(h_container[0].tenant->index, w_gid(1, W_V4))->mtu = 600;
+	post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 500);
+	w_settle();
+	expect(&a->scq, 1, 0);
+	CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_MTU), 0);
+	w_num_packets = 0;
+	post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 0, 1024);
+	w_settle();
+	CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_MTU), 1);
+	CU_ASSERT_EQUAL(w_num_packets, 0);
+	teardown();
+}
+
+/* A program is told what both the port and the container's own interface take. */
+static void
+test_active_mtu(void)
+{
+	static const struct {
+		uint32_t link;
+		uint8_t mtu;
+	} c[] = {{0, 5}, {9000, 5}, {4300, 5}, {4096, 4}, {1500, 3}, {1450, 3}, {1024, 2}, {68, 1}};
+
+	for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		h_container[0].link_mtu = c[i].link;
+		CU_ASSERT_EQUAL(sroce_mtu(&h_container[0]), c[i].mtu);
+	}
+	h_container[0].link_mtu = 0;
+}
+
 /* ---- the resolver ---- */
 
 /* A question that the control thread has no room for is put again, not a second later. */
@@ -388,11 +453,18 @@ int
 main(void)
 {
 	static const struct suite_test tests[] = {
-		{"data", test_data},	       {"VNI 0", test_vni_zero},
-		{"elements", test_elements},   {"a mark counts once", test_mark_once},
-		{"ask again", test_ask_again}, {"UD waits for the next hop", test_ud_waits},
-		{"UD source", test_ud_source}, {"type of service", test_tos},
+		{"data", test_data},
+		{"VNI 0", test_vni_zero},
+		{"elements", test_elements},
+		{"a mark counts once", test_mark_once},
+		{"ask again", test_ask_again},
+		{"UD waits for the next hop", test_ud_waits},
+		{"UD source", test_ud_source},
+		{"type of service", test_tos},
 		{"clock", test_clock},
+		{"QP's own address", test_own_gid},
+		{"narrow path", test_narrow_path},
+		{"active MTU", test_active_mtu},
 	};
 	int rc;
 
