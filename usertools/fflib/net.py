@@ -2,7 +2,7 @@
 """
 The lab's network. A bridge in a namespace of the lab's own is the underlay, 192.168.1.0/24; each
 host is a namespace on it, with a bridge and a VXLAN device that floods to the other hosts and
-learns, as Weave and Docker overlays do; each container is a namespace on its host's bridge.
+learns; each container is a namespace on its host's bridge.
 """
 
 import ipaddress

@@ -23,7 +23,7 @@ static struct netns self, underlay, host2, host3, c1;
 #define SAYS(address, wanted)	    CU_ASSERT_TRUE(says(c1, address, wanted, false))
 #define SAYS_ASKED(address, wanted) CU_ASSERT_TRUE(says(c1, address, wanted, true))
 
-/* ---- an overlay that floods and learns: the lab's, Weave's, plain VXLAN ---- */
+/* ---- an overlay that floods and learns: the lab's, plain VXLAN ---- */
 
 static bool
 vxlan_bridge(struct netns host, unsigned index, const char *others)
