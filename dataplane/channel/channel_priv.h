@@ -266,7 +266,7 @@ struct container_priv {
 	struct ff_container_conf asked; /* conf before defaults: what "identical" is about */
 	int dirfd;			/* its directory */
 	bool dir_is_new;		/* made by this run */
-	struct listener router, memif, service;
+	struct listener router, memif;
 	struct conn_list conns;
 	struct memif_list memifs;
 	unsigned new_conns;  /* conns in CONN_NEW */
