@@ -81,8 +81,10 @@ hand_over(struct sworker *sw, struct ff_worker *to, const struct ff_port_rx *in)
 		return SROCE_DROP_BUSY + 1;
 	k->msg.fn = handed_over;
 	k->to = to;
-	if (!ff_worker_post(to, &k->msg))
+	if (!ff_worker_post(to, &k->msg)) {
+		sw->handed_over++;
 		return 0;
+	}
 	packet_put(k);
 	return SROCE_DROP_BUSY + 1;
 }

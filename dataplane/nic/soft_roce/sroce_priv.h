@@ -77,6 +77,7 @@ struct sworker {
 	uint64_t nap_end; /* of the nap under way; 0: none */
 	unsigned nap_packets, nap_credit, nap_probe;
 	uint64_t drops[SROCE_DROP_MAX];
+	uint64_t handed_over; /* packets that came in here for another worker's QP */
 	/* Control thread, or the worker while that waits for it. */
 	struct sqp_list all;
 	uint64_t gone[ROCE_C_MAX]; /* counters of QPs that are gone */

@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_mempool.h>
+
 #include "../suite.h"
 #include "wire.h"
 
-#define LEN 10000u
-#define ALL (FF_ACCESS_REMOTE_WRITE | FF_ACCESS_REMOTE_READ | FF_ACCESS_REMOTE_ATOMIC)
+#define LEN    10000u
+#define SECOND 1000000000ull
+#define ALL    (FF_ACCESS_REMOTE_WRITE | FF_ACCESS_REMOTE_READ | FF_ACCESS_REMOTE_ATOMIC)
 
 static struct h_qp *a, *b; /* of container 0 and worker 0, and of 1 */
 static uint8_t src[LEN], dst[LEN];
@@ -62,6 +65,13 @@ expect(struct h_cq *cq, uint64_t id, uint32_t status)
 	CU_ASSERT(wc->wr_id == id && wc->status == status);
 }
 
+static uint64_t
+handed_over(void)
+{
+	return sroce_worker(ff_worker_get(0))->handed_over +
+	       sroce_worker(ff_worker_get(1))->handed_over;
+}
+
 /* ---- what all else stands on ---- */
 
 static void
@@ -94,6 +104,65 @@ test_data(void)
 		for (enum sroce_drop why = 0; why < SROCE_DROP_MAX; why++)
 			CU_ASSERT(!w_drops(0, why) && !w_drops(1, why));
 		CU_ASSERT_TRUE(h_sleepy(0) && h_sleepy(1));
+		CU_ASSERT_EQUAL(handed_over(), i & 4 ? w_num_packets : 0);
+		teardown();
+	}
+}
+
+/* ---- packets for another worker ---- */
+
+/* Takes all that worker 0 could copy packets to; returns how many. */
+static unsigned
+pool_empty(struct sworker *sw, void *taken[SROCE_HANDOVERS])
+{
+	unsigned n = 0;
+
+	while (n < SROCE_HANDOVERS && !rte_mempool_get(sw->handovers, &taken[n]))
+		n++;
+	return n;
+}
+
+/* No room for the copy, or in the other worker's queue: dropped, counted, and sent again. */
+static void
+test_handover_full(void)
+{
+	static void *taken[SROCE_HANDOVERS];
+	struct sworker *sw = sroce_worker(ff_worker_get(0));
+
+	for (unsigned ring = 0; ring < 2; ring++) {
+		unsigned n = 0;
+
+		setup(IB_UVERBS_QPT_RC, W_V4, true);
+		w_astray = true;
+		if (ring)
+			h_worker_full = true;
+		else
+			n = pool_empty(sw, taken);
+		CU_ASSERT_EQUAL(n, ring ? 0 : SROCE_HANDOVERS);
+		/* To b, but worker 0 gets it. */
+		post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 3000);
+		h_pass(0);
+		h_now += 3000;
+		h_pass(0);
+		CU_ASSERT_EQUAL(w_num_packets, 3);
+		CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_BUSY), 3);
+		CU_ASSERT_EQUAL(handed_over(), 0);
+		while (n)
+			rte_mempool_put(sw->handovers, taken[--n]);
+		h_worker_full = false;
+		CU_ASSERT_EQUAL(a->scq.n, 0);
+		h_now += SECOND;
+		w_settle();
+		expect(&a->scq, 1, 0);
+		CU_ASSERT_EQUAL(memcmp(src, dst, 3000), 0);
+		CU_ASSERT(w_sqp(a)->q.counters[ROCE_C_TX_AGAIN] > 0);
+		CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_BUSY), 3);
+		CU_ASSERT(handed_over() > 3);
+		/* Nothing of the pool is lost. */
+		n = pool_empty(sw, taken);
+		CU_ASSERT_EQUAL(n, SROCE_HANDOVERS);
+		while (n)
+			rte_mempool_put(sw->handovers, taken[--n]);
 		teardown();
 	}
 }
@@ -388,10 +457,15 @@ int
 main(void)
 {
 	static const struct suite_test tests[] = {
-		{"data", test_data},	       {"VNI 0", test_vni_zero},
-		{"elements", test_elements},   {"a mark counts once", test_mark_once},
-		{"ask again", test_ask_again}, {"UD waits for the next hop", test_ud_waits},
-		{"UD source", test_ud_source}, {"type of service", test_tos},
+		{"data", test_data},
+		{"hand-over is full", test_handover_full},
+		{"VNI 0", test_vni_zero},
+		{"elements", test_elements},
+		{"a mark counts once", test_mark_once},
+		{"ask again", test_ask_again},
+		{"UD waits for the next hop", test_ud_waits},
+		{"UD source", test_ud_source},
+		{"type of service", test_tos},
 		{"clock", test_clock},
 	};
 	int rc;
