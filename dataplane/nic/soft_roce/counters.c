@@ -44,7 +44,7 @@ static const char *const qp_names[ROCE_C_MAX] = {
 	[ROCE_C_ECN_MARKED] = "ecn_marked",
 };
 
-_Static_assert(FF_PC_MAX + SROCE_DROP_MAX <= FF_NIC_COUNTERS_MAX &&
+_Static_assert(FF_PC_MAX + SROCE_DROP_MAX + 1 <= FF_NIC_COUNTERS_MAX &&
 		       ROCE_C_MAX + 3 <= FF_NIC_COUNTERS_MAX,
 	       "room");
 
@@ -74,6 +74,7 @@ sroce_port_counters(unsigned worker, struct ff_nic_counters *out)
 		add(out, port_names[i], port[i]);
 	for (unsigned i = 0; i < SROCE_DROP_MAX; i++)
 		add(out, drop_names[i], READ(sw->drops[i]));
+	add(out, "rx_handed_over", READ(sw->handed_over));
 }
 
 void

@@ -8,12 +8,9 @@
 #include "../../net/port.h"
 #include "../../roce/roce.h"
 #include "../local/local_priv.h"
+#include "inner.h"
 #include "soft_roce.h"
 
-#define SROCE_IP4	    20u
-#define SROCE_IP6	    40u
-#define SROCE_UDP	    8u
-#define SROCE_HEAD_MAX	    (SROCE_IP6 + SROCE_UDP)
 #define SROCE_PACKET_MAX    (SROCE_HEAD_MAX + ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4 + ROCE_ICRC)
 #define SROCE_TX_BYTES	    (128u * 1024)
 #define SROCE_TX_MAX	    64u /* runs of packets in one call of the port */
@@ -24,30 +21,6 @@
 #define SROCE_TENANT_MAX    128u
 #define SROCE_BOUNCES	    64u /* pieces of one packet: 32 SGEs, some in two mappings */
 #define SROCE_TX_TURN	    64u /* packets of one QP in a turn */
-
-/* Why a packet went no further. */
-enum sroce_drop {
-	SROCE_DROP_HEADERS, /* not IP, not UDP to 4791, lengths that do not fit, fragments */
-	SROCE_DROP_ICRC,
-	SROCE_DROP_BTH,	    /* roce_parse() */
-	SROCE_DROP_QPN,	    /* no such QP, or it is not for the wire */
-	SROCE_DROP_TENANT,  /* the VNI is another tenant's */
-	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its own address */
-	SROCE_DROP_BUSY,    /* no room to hand it to the QP's worker */
-	SROCE_DROP_PATH,    /* to send: the resolver knows no host */
-	SROCE_DROP_LINK,    /* to send: the route leaves by another interface than the port */
-	SROCE_DROP_SOURCE,  /* to send: from an address that the container has no more */
-	SROCE_DROP_MTU,	    /* to send: longer than what the path takes */
-	SROCE_DROP_MAX,
-};
-
-/* The packet that roce_rx() is working on. */
-struct srx {
-	const uint8_t *ip;
-	uint8_t sgid[16], dgid[16];
-	uint8_t tos, ttl;
-	bool ce;
-};
 
 struct packet;
 struct sbounce;
@@ -104,6 +77,7 @@ struct sworker {
 	uint64_t nap_end; /* of the nap under way; 0: none */
 	unsigned nap_packets, nap_credit, nap_probe;
 	uint64_t drops[SROCE_DROP_MAX];
+	uint64_t handed_over; /* packets that came in here for another worker's QP */
 	/* Control thread, or the worker while that waits for it. */
 	struct sqp_list all;
 	uint64_t gone[ROCE_C_MAX]; /* counters of QPs that are gone */

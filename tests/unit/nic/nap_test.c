@@ -3,13 +3,7 @@
 #include <CUnit/CUnit.h>
 
 #include "../suite.h"
-#include "wire.h"
-
-#define LEN 4096u
-
-static struct h_qp *a, *b;
-static uint8_t src[LEN], dst[LEN];
-static uint32_t lkey, rkey;
+#include "pair.h"
 
 static uint64_t
 sleep_end(unsigned worker)
@@ -24,22 +18,12 @@ nap_setup(void)
 {
 	struct sworker *sw;
 
-	w_reset();
-	a = w_qp(IB_UVERBS_QPT_RC, 0);
-	b = w_qp(IB_UVERBS_QPT_RC, 1);
-	lkey = h_mr(a, src, LEN, 0, true);
-	rkey = h_mr(b, dst, LEN, FF_ACCESS_REMOTE_WRITE, true);
-	w_connect(a, b, W_V4);
+	pair_setup(IB_UVERBS_QPT_RC, W_V4, true);
 	sw = sroce_worker(b->qp.worker);
 	sw->rx_polled = false;
 	sw->rx_fd = 0;
 	w_cut = true;
-	h_post_send(a, &(struct h_wr){.opcode = IB_UVERBS_WR_RDMA_WRITE,
-				      .addr = src,
-				      .len = LEN,
-				      .lkey = lkey,
-				      .raddr = (uint64_t)dst,
-				      .rkey = rkey});
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 4096);
 	h_pass(0);
 	h_pass(1);
 	h_pass(1);
@@ -58,11 +42,7 @@ nap_teardown(struct sworker *sw)
 	w_cut = false;
 	h_now += 1000000000;
 	w_settle();
-	h_qp_free(a);
-	h_qp_free(b);
-	w_settle();
-	h_mr_drop(lkey);
-	h_mr_drop(rkey);
+	pair_teardown();
 }
 
 /* Whether the worker lets its socket rest after the packet, and for how long. */

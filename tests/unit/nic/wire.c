@@ -302,11 +302,12 @@ w_reset(void)
 		struct sworker *sw = sroce_worker(ff_worker_get(i));
 
 		memset(sw->drops, 0, sizeof(sw->drops));
+		sw->handed_over = 0;
 		sw->src_mask = 0;
 		port.queues[i].head = port.queues[i].tail = 0;
 	}
 	w_num_packets = w_num_elements = num_strangers = num_addresses = w_asked = 0;
-	w_cut = w_astray = w_wants_mac = h_hold_jobs = h_control_full = false;
+	w_cut = w_astray = w_wants_mac = h_hold_jobs = h_control_full = h_worker_full = false;
 	w_outer_ecn = w_inner_ecn = 0;
 	t->vni = W_VNI;
 	for (unsigned c = 0; c < 2; c++)
