@@ -32,6 +32,7 @@ struct ethdev {
 	 * is ours alone: a NIC given whole, memif, or tap, whose interface is the other end.
 	 */
 	bool beside;
+	bool packet; /* it is af_packet */
 	char iface[IF_NAMESIZE];
 	uint8_t next_mac[6]; /* for paths without one */
 	uint32_t vni;	     /* encap none: what packets count as */
@@ -45,6 +46,10 @@ struct ethdev {
 		int object; /* file with our program, until the driver has loaded it; -1 */
 		int link;   /* holds the program on the interface; -1 */
 	} xdp;
+	struct ethdev_tcx {
+		int link; /* holds the program on the interface; -1: there is none */
+		int map;  /* encap none: addresses of containers; -1 */
+	} tcx;
 	struct frame_conf frame;
 	struct rte_mempool *pool;
 	struct ethdev_txq tx[FF_WORKERS_MAX];
@@ -119,5 +124,14 @@ int ethdev_xdp_hold(struct ethdev *d);
 void ethdev_xdp_release(struct ethdev *d);
 /* The driver's frames are a page each. NULL and rte_errno. */
 struct rte_mempool *ethdev_xdp_pool(const char *name, unsigned num, unsigned cache);
+
+/* ethdev_tcx.c: what af_packet need not share with the kernel's stack. Control thread. */
+
+/* From here on, where that works; without, there is nothing missing but speed. */
+void ethdev_tcx_open(struct ethdev *d);
+void ethdev_tcx_close(struct ethdev *d);
+/* The program, and its map, or -1 in *map: both are to be closed; or -errno. */
+int ethdev_tcx_load(const struct frame_conf *c, int *map);
+void ethdev_address(struct ff_port *p, const uint8_t address[16], bool here);
 
 #endif

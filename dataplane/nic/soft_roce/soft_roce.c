@@ -121,7 +121,7 @@ sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here)
 	if (!port)
 		return;
 	ff_overlay_answer(c->tenant->index, gid, here ? &local : NULL);
-	sroce_guard(c, here);
+	sroce_guard(c, gid, here);
 }
 
 void

@@ -94,7 +94,7 @@ struct ff_port *sroce_port(void);
 /* port.c. Control thread: *port stays NULL when there is none to be, or on an error. */
 int sroce_port_open(struct ff_port **port);
 /* Control thread: c has got, or lost, an address. */
-void sroce_guard(const struct ff_container *c, bool here);
+void sroce_guard(const struct ff_container *c, const uint8_t address[16], bool here);
 void sroce_guards_close(void);
 /*
  * Owner worker: what e says, as the port wants it. 0; -EAGAIN: not known yet; -EHOSTUNREACH, with

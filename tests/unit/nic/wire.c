@@ -168,6 +168,12 @@ ff_port_counters(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX])
 	memset(out, 0, FF_PC_MAX * sizeof(*out));
 }
 
+void
+ff_port_address(struct ff_port *p, const uint8_t address[16], bool here)
+{
+	abort();
+}
+
 int
 ff_guard_open(int netns_fd, uint16_t udp_port)
 {
