@@ -97,6 +97,9 @@ device_learn(struct ff_port *p, const struct ff_port_conf *conf,
 		return rc;
 	d->beside = is_beside(info);
 	d->packet = !strcmp(info->driver_name, "net_af_packet");
+	/* Bare packets have their headers in front of them; others, in an mbuf of its own. */
+	d->lend = d->packet && (conf->encap == FF_ENCAP_NONE ||
+				info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
 	p->wants_mac = d->beside;
 	p->ifindex = d->beside ? if_nametoindex(d->iface) : 0;
 	if (d->beside)
@@ -183,6 +186,8 @@ device_configure(struct ethdev *d, const struct rte_eth_dev_info *info, bool *in
 		c.rx_adv_conf.rss_conf.rss_hf =
 			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP);
 	}
+	if (d->lend)
+		c.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	c.intr_conf.rxq = !d->beside;
 	*intr = c.intr_conf.rxq;
 	rc = rte_eth_dev_configure(d->id, d->num_rx, d->num_tx, &c);
@@ -243,6 +248,7 @@ queue_make(struct ff_port *p, uint16_t index, bool intr, const struct ethdev_soc
 	q->index = index;
 	q->txq = index % d->num_tx;
 	q->has_rx = index < d->num_rx;
+	ethdev_io_begin(q);
 	q->fd = q->has_rx ? FF_PORT_POLLED : FF_PORT_NO_RX;
 	if (!q->has_rx)
 		return 0;

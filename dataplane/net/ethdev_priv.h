@@ -4,6 +4,7 @@
 #define FF_NET_ETHDEV_PRIV_H
 
 #include <net/if.h>
+#include <rte_mbuf_core.h>
 #include <rte_spinlock.h>
 
 #include "../core/worker.h"
@@ -33,6 +34,8 @@ struct ethdev {
 	 */
 	bool beside;
 	bool packet; /* it is af_packet */
+	/* Its driver has copied a packet when it has been called: mbufs need not have copies. */
+	bool lend;
 	char iface[IF_NAMESIZE];
 	uint8_t next_mac[6]; /* for paths without one */
 	uint32_t vni;	     /* encap none: what packets count as */
@@ -69,6 +72,8 @@ struct ethdev_queue {
 	/* Of one ff_port_tx(). */
 	unsigned out_num, lost, last_lost;
 	bool full; /* the device is: what is left is lost */
+	/* refcnt: one more than mbufs that have bytes of the caller's. */
+	struct rte_mbuf_ext_shared_info lent;
 	struct rte_mbuf *out[FF_PORT_BURST];
 	unsigned out_element[FF_PORT_BURST];
 	uint16_t out_len[FF_PORT_BURST]; /* of the inner packets */
@@ -85,7 +90,8 @@ unsigned ethdev_tx(struct ff_port_queue *q, const struct ff_port_tx *tx, unsigne
 unsigned ethdev_rx(struct ff_port_queue *q, struct ff_port_rx *rx, unsigned n);
 bool ethdev_arm(struct ff_port_queue *q);
 void ethdev_disarm(struct ff_port_queue *q);
-/* Control thread: gives back all mbufs. */
+/* Control thread: before all else; and at the end, gives back all mbufs. */
+void ethdev_io_begin(struct ethdev_queue *q);
 void ethdev_io_end(struct ethdev_queue *q);
 
 /* ethdev_beside.c: what is on the kernel's side. Control thread. */

@@ -15,6 +15,7 @@
 #include <rte_ethdev.h>
 
 #include "ethdev_harness.h"
+#include "net/ethdev_priv.h"
 
 /*
  * DPDK's interrupt thread synchronizes by spinlocks in a library that is not instrumented: TSan
@@ -214,6 +215,49 @@ test_lost(void)
 	ff_port_close(p);
 }
 
+/* The bytes are the caller's again: the device has nothing of them, whatever became of it all. */
+static void
+lent_and_back(enum ff_encap encap)
+{
+	static uint8_t copy[sizeof(wire_sent)];
+	struct ff_port *p[SIDES] = {wire_open_ok(0, encap, 1, ""), wire_open_ok(1, encap, 1, "")};
+	struct ff_port_queue *q = ff_port_queue_get(p[0], 0);
+	struct ff_path path = wire_path(1, encap, "10.9.0.2"), small = path;
+	struct net_sink *s = net_sink_get();
+	struct ff_port_tx tx[3];
+	const struct ethdev *d = p[0]->priv;
+	uint32_t len = wire_packets(encap, 100, 1300, 200);
+
+	CU_ASSERT(d->lend);
+	small.mtu = 1299;
+	for (unsigned i = 0; i < 3; i++)
+		tx[i] = (struct ff_port_tx){.path = i == 1 ? &small : &path,
+					    .bytes = wire_sent,
+					    .len = len,
+					    .seg_len = 1300};
+	memcpy(copy, wire_sent, len);
+	CU_ASSERT_EQUAL(ff_port_tx(q, tx, 3), 2);
+	memset(wire_sent, 0xee, len);
+	CU_ASSERT_EQUAL(rte_mempool_in_use_count(d->pool), 0);
+	net_receive(ff_port_queue_get(p[1], 0), s, 200, FF_PORT_BURST);
+	CU_ASSERT(s->num == 200 && net_same(s, 0, 100, copy) && net_same(s, 100, 100, copy));
+	wire_enter(0);
+	CU_ASSERT(net_command("ip link set va down"));
+	memcpy(wire_sent, copy, len);
+	ff_port_tx(q, tx, 1);
+	CU_ASSERT_EQUAL(rte_mempool_in_use_count(d->pool), 0);
+	CU_ASSERT(net_command("ip link set va up && ip addr replace fd09::1/64 dev va nodad"));
+	ff_port_close(p[0]);
+	ff_port_close(p[1]);
+}
+
+static void
+test_lent(void)
+{
+	lent_and_back(FF_ENCAP_NONE);
+	lent_and_back(FF_ENCAP_VXLAN);
+}
+
 static void
 test_refused(void)
 {
@@ -321,6 +365,7 @@ main(void)
 		{"a shared interface", test_shared},
 		{"two queues", test_two_queues},
 		{"lost", test_lost},
+		{"lent", test_lent},
 		{"refused", test_refused},
 #ifndef __SANITIZE_THREAD__
 		{"memif", test_memif},
