@@ -119,7 +119,7 @@ test_broken(void)
 		{UINT32_MAX, 1, 0, 0},	 {FF_TCP_FORGET, 1, 0, 1},
 	};
 	int sock, fds[FF_TCP_OFFER_FDS] = {0, 1, 2};
-	struct ff_tcp_msg m = {FF_TCP_FORGET, 1, 0, 0};
+	struct ff_tcp_msg m[2] = {{FF_TCP_FORGET, 1, 0, 0}};
 	uint64_t n = 0;
 
 	containers_make();
@@ -132,9 +132,9 @@ test_broken(void)
 	}
 	for (unsigned what = 0; what < 5; what++) {
 		sock = what ? shim_open("c1") : client_connect("c1", FF_TCP_SOCK);
-		m.type = what == 4 ? FF_TCP_ASK : FF_TCP_FORGET;
+		m[0].type = what == 4 ? FF_TCP_ASK : FF_TCP_FORGET;
 		/* No HELLO; short; long; a socket too much; three. */
-		client_send_raw(sock, &m,
+		client_send_raw(sock, m,
 				what == 1   ? 15
 				: what == 2 ? 17
 					    : 16,
