@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../memif-bridge/rawsys.h"
@@ -41,17 +43,23 @@ stream_state_is(const struct stream *s, enum stream_state state)
 	return atomic_load_explicit(&s->state, memory_order_acquire) == state;
 }
 
-/* A handler that ran here could come back to the same lock: signals wait. */
+/*
+ * A handler that ran here could come back to the same lock: signals wait. So does cancellation:
+ * nobody would give the lock back.
+ */
 #define SIGNALS_ALL UINT64_MAX
 
 void
 stream_lock(struct stream *s)
 {
 	uint64_t all_signals = SIGNALS_ALL, mask = 0;
+	int cancel;
 
 	ff_sys_sigmask(SIG_BLOCK, &all_signals, &mask);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	ff_lock_acquire(&s->lock);
 	s->mask = mask;
+	s->cancel = cancel;
 }
 
 bool
@@ -59,10 +67,13 @@ stream_trylock(struct stream *s)
 {
 	uint64_t all_signals = SIGNALS_ALL, mask = 0;
 	uint32_t free_word = 0;
+	int cancel;
 
 	ff_sys_sigmask(SIG_BLOCK, &all_signals, &mask);
 	if (atomic_compare_exchange_strong(&s->lock.word, &free_word, 1)) {
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 		s->mask = mask;
+		s->cancel = cancel;
 		return true;
 	}
 	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
@@ -73,9 +84,11 @@ void
 stream_unlock(struct stream *s)
 {
 	uint64_t mask = s->mask;
+	int cancel = s->cancel;
 
 	ff_lock_release(&s->lock);
 	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
+	pthread_setcancelstate(cancel, NULL);
 }
 
 bool
@@ -155,6 +168,8 @@ stream_reset(struct stream *s)
 	s->misses = 0;
 	s->anchor = s->end = s->other = -1;
 	s->page = NULL;
+	s->mapped = 0;
+	s->inode = 0;
 	s->own = NULL;
 	s->num_watches = 0;
 	atomic_store(&s->shared, false);
@@ -237,6 +252,36 @@ stream_get(int fd)
 	return NULL;
 }
 
+struct stream *
+stream_hold_slow(int fd)
+{
+	struct stream *s;
+	int saved = errno;
+
+	/* A child that shares our memory has descriptors of its own. */
+	if (fork_shares_memory() || !(s = stream_get(fd)))
+		return NULL;
+	atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
+	while (atomic_load(&s->shut)) {
+		atomic_fetch_sub(&s->inside, 1);
+		stream_lock(s);
+		stream_unlock(s);
+		atomic_fetch_add(&s->inside, 1);
+	}
+	errno = saved;
+	return s;
+}
+
+void
+stream_release_slow(struct stream *s)
+{
+	int saved = errno;
+
+	atomic_fetch_sub(&s->inside, 1);
+	fdobj_put(s->obj);
+	errno = saved;
+}
+
 int
 stream_anchor(int fd)
 {
@@ -302,28 +347,27 @@ stream_fork_child(void)
 
 /* ---- calls ---- */
 
-/* Time-outs and low-water marks of the socket itself are the kernel's to keep. */
 static bool
-is_simple(int fd)
+inode_get(int fd, uint64_t *inode)
 {
-	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO};
-	struct timeval t = {0};
-	socklen_t len;
-	int value = 0;
+	struct stat st;
 
-	for (unsigned i = 0; i < 2; i++) {
-		len = sizeof(t);
-		if (FF_REAL(getsockopt)(fd, SOL_SOCKET, names[i], &t, &len) || t.tv_sec ||
-		    t.tv_usec)
-			return false;
-	}
-	len = sizeof(value);
-	if (FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_RCVLOWAT, &value, &len) || value > 1)
+	if (ff_real.fstat(fd, &st))
 		return false;
-	len = sizeof(value);
-	if (FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_OOBINLINE, &value, &len) || value)
-		return false;
-	return ff_real.fcntl(fd, F_GETOWN) == 0;
+	*inode = st.st_ino;
+	return true;
+}
+
+/*
+ * A stream that is exchanged has four descriptors for one: a program that has used up a quarter of
+ * what it may have is to find the others.
+ */
+static bool
+fds_are_scarce(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) || (rlim_t)fd >= limit.rlim_cur / 4;
 }
 
 /* Busy enough: once, by whom the threshold lets in. */
@@ -334,11 +378,12 @@ stream_want(struct stream *s, int fd)
 		return;
 	if (stream_state_is(s, STREAM_KERNEL)) {
 		atomic_store(&s->tries, 0);
-		if (s->num_watches > STREAM_EPOLLS || !is_simple(fd)) {
+		if (s->num_watches > STREAM_EPOLLS || !inode_get(fd, &s->inode) ||
+		    !stream_kernel_is_simple(fd)) {
 			atomic_store(&s->state, STREAM_STAYS);
 		} else {
 			atomic_store(&s->state, STREAM_ASKED); /* a refusal may come at once */
-			if (stream_ask(s, fd)) {
+			if (!fds_are_scarce(fd) && stream_ask(s, fd)) {
 				stream_epoll_listen(s);
 			} else {
 				atomic_store(&s->work, 0);

@@ -51,6 +51,7 @@ struct stream {
 	_Atomic bool shut;	 /* holder of lock: who is not inside stays out until it is false */
 	struct ff_lock lock;	 /* held for the exchange, and for what it must not meet */
 	uint64_t mask;		 /* holder of lock: its signal mask before */
+	int cancel;		 /* ... and its state of cancellation */
 	_Atomic uint32_t work;	 /* calls, and pages of data */
 	_Atomic uint32_t tries;	 /* looks for an answer since it was asked for */
 	uint32_t threshold;	 /* of work */
@@ -59,9 +60,11 @@ struct stream {
 	/* Under lock: */
 	unsigned side;
 	unsigned misses; /* times that nobody came */
+	uint64_t inode;	 /* since it was asked for: which socket it is */
 	int anchor;	 /* PAIRED, FIFO: the kernel's socket. -1 */
-	int end, other;	 /* OFFERED; end: FIFO, too. -1 */
+	int end, other;	 /* OFFERED; end: PAIRED, FIFO, too. -1 */
 	struct ff_tcp_page *page;
+	size_t mapped;		 /* bytes from page on */
 	struct stream_own *own;	 /* FIFO */
 	_Atomic bool shared;	 /* exchanged, and since then a child may have it, too */
 	_Atomic bool no_more;	 /* exchanged, and shut down for sending */
@@ -123,6 +126,25 @@ ssize_t stream_writev(int fd, const struct iovec *iov, int count);
 int stream_anchor(int fd);
 /* With a reference (fdobj_put(s->obj)), or NULL. */
 struct stream *stream_get(int fd);
+/*
+ * Of a call that neither moves bytes nor waits for them: fd is not exchanged before
+ * stream_release(). NULL: it is no stream.
+ */
+struct stream *stream_hold_slow(int fd);
+void stream_release_slow(struct stream *s);
+static inline struct stream *
+stream_hold(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	return __builtin_expect(!o || o->kind != FDOBJ_STREAM, 1) ? NULL : stream_hold_slow(fd);
+}
+static inline void
+stream_release(struct stream *s)
+{
+	if (s)
+		stream_release_slow(s);
+}
 /* It was in vain: not before it has done four times as much. Lock held. */
 void stream_ask_later(struct stream *s);
 /* It stays where it is: the program does something that an exchange must not meet. */
@@ -187,13 +209,69 @@ bool stream_is_awaited(struct stream *s);
 /* Closes and forgets what an offer has brought. Lock held. */
 void stream_offer_drop(struct stream *s);
 
+/*
+ * Steps of the exchange at which a test can stop or kill this process: compiled into the unit tests
+ * only.
+ */
+enum stream_fault {
+	STREAM_FAULT_HERE,	/* waits in the page, alone */
+	STREAM_FAULT_BOTH,	/* is not alone */
+	STREAM_FAULT_STOPPED,	/* has told its figures */
+	STREAM_FAULT_ARRIVED,	/* what the kernel's stream holds is there */
+	STREAM_FAULT_READY,	/* could go either way */
+	STREAM_FAULT_COMMITTED, /* is to exchange the descriptors */
+	STREAM_FAULT_REPLACED,	/* has */
+	STREAM_FAULTS,
+};
+#ifdef FF_STREAM_FAULTS
+extern void (*stream_fault)(enum stream_fault at);
+#define STREAM_FAULT(at) (stream_fault ? stream_fault(at) : (void)0)
+#else
+#define STREAM_FAULT(at) ((void)0)
+#endif
+
+/* ---- stream_kernel.c: the kernel's socket; lock held ---- */
+
+struct stream_extent {
+	uint64_t sent, taken; /* bytes, since the connection was made */
+	bool whole;	      /* connected, nobody has shut it down, and nothing urgent is about */
+	bool unsent;	      /* the kernel has not sent all of it yet */
+};
+
+bool stream_kernel_extent(int fd, struct stream_extent *e);
+/* What Nagle's algorithm or a cork holds back goes now: the other side waits for it. */
+void stream_kernel_push(int fd);
+bool stream_kernel_has(int fd, uint64_t len); /* unread */
+/* The receive buffer is to take len bytes, and the other end to learn of it. */
+void stream_kernel_make_room(int fd, uint64_t len);
+bool stream_kernel_peek(int fd, uint8_t *buf, uint64_t len);
+void stream_kernel_drop(int fd, uint64_t len);
+bool stream_kernel_is_dead(int fd); /* the peer, as far as it tells */
+/* The pair can do all that the program has set up for fd. Without lock; fd is any socket. */
+bool stream_kernel_is_simple(int fd);
+/* ... will be able to do, when it has set that. */
+bool stream_kernel_is_simple_option(int level, int name);
+
+/* ---- stream_front.c; lock held ---- */
+
+/* The same on both sides, once it is known whether there are FIFOs: s->own. */
+uint64_t stream_front_max(const struct stream *s);
+/* A copy of the len bytes that the kernel's socket holds. False: no room, no memory. */
+bool stream_front_make(struct stream *s, int fd, uint64_t len);
+
 /* ---- stream_epoll.c ---- */
 
 /* The program's epoll_ctl() has succeeded. */
 void stream_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event);
-/* Before and behind the exchange of the descriptors. Lock held. */
+/*
+ * The exchange; lock held. Before it: the sets have room for s->end, and know s. False: they do
+ * not, or who knows. stream_epoll_unreserve(): it does not take place.
+ */
+bool stream_epoll_reserve(struct stream *s);
+void stream_epoll_unreserve(struct stream *s);
+/* Before and behind the exchange of the descriptors. False: a set has not taken one. */
 void stream_epoll_out(struct stream *s);
-void stream_epoll_in(struct stream *s);
+bool stream_epoll_in(struct stream *s);
 /* The router's word is to wake who waits in the epoll sets of s. */
 void stream_epoll_listen(struct stream *s);
 /*

@@ -7,7 +7,6 @@
  * hold the router's connection, so that who sleeps there is woken. Any thread.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "real.h"
 #include "stream.h"
@@ -46,7 +45,8 @@ watch_add(struct stream *s, int epfd, int fd, const struct epoll_event *event)
 static void
 listen_in(int epfd)
 {
-	struct epoll_event e = {.events = EPOLLIN, .data.u64 = ROUTER_MARK};
+	/* Once for each message: a connection that is closed here may live on in a child. */
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.u64 = ROUTER_MARK};
 	int fd = stream_router_fd();
 
 	if (fd >= 0)
@@ -92,30 +92,73 @@ stream_epoll_listen(struct stream *s)
 		listen_in(s->watches[i].epfd);
 }
 
-/* A set that is gone, or another one by now, does not know the descriptor: it is forgotten. */
-void
-stream_epoll_out(struct stream *s)
+/*
+ * The set knows the descriptor: else one of the two is another one by now, or has been closed; and
+ * what is closed may live on by another name.
+ */
+static bool
+watch_is_there(const struct stream *s, const struct stream_watch *w)
 {
-	struct stream_watch *w = s->watches;
-	struct epoll_event unused;
+	struct epoll_event e = {.events = EPOLLET, .data.u64 = ROUTER_MARK};
 
-	while (w < s->watches + s->num_watches) {
-		memset(&unused, 0, sizeof(unused));
-		if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_DEL, w->fd, &unused))
-			watch_remove(s, w);
-		else
-			w++;
+	if (fdtab_peek(w->fd) != s->obj)
+		return false;
+	if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &e))
+		return errno == EEXIST;
+	(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_DEL, w->fd, &e);
+	return false;
+}
+
+bool
+stream_epoll_reserve(struct stream *s)
+{
+	struct epoll_event e = {.events = EPOLLET, .data.u64 = ROUTER_MARK};
+
+	for (unsigned i = 0; i < s->num_watches; i++) {
+		if (!watch_is_there(s, &s->watches[i])) {
+			s->num_watches = STREAM_EPOLLS + 1;
+			return false;
+		}
+		if (FF_REAL(epoll_ctl)(s->watches[i].epfd, EPOLL_CTL_ADD, s->end, &e) &&
+		    errno != EEXIST)
+			return false;
 	}
+	return true;
 }
 
 void
+stream_epoll_unreserve(struct stream *s)
+{
+	struct epoll_event unused = {0};
+
+	for (unsigned i = 0; i < STREAM_EPOLLS && s->end >= 0; i++)
+		(void)FF_REAL(epoll_ctl)(s->watches[i].epfd, EPOLL_CTL_DEL, s->end, &unused);
+}
+
+void
+stream_epoll_out(struct stream *s)
+{
+	struct epoll_event unused = {0};
+
+	for (unsigned i = 0; i < s->num_watches; i++)
+		(void)FF_REAL(epoll_ctl)(s->watches[i].epfd, EPOLL_CTL_DEL, s->watches[i].fd,
+					 &unused);
+}
+
+/* The room that was reserved is given up as late as can be. */
+bool
 stream_epoll_in(struct stream *s)
 {
+	bool done = true;
+
+	stream_epoll_unreserve(s);
 	for (unsigned i = 0; i < s->num_watches; i++) {
 		struct stream_watch *w = &s->watches[i];
 
-		(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &w->event);
+		if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &w->event))
+			done = false;
 	}
+	return done;
 }
 
 struct hung_up {

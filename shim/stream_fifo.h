@@ -25,7 +25,7 @@ bool stream_fifo_is_readable(struct stream *s);
 bool stream_fifo_prepare(struct stream *s);
 /* len bytes for what the kernel's stream still holds; NULL: no memory. */
 uint8_t *stream_fifo_front(struct stream *s, size_t len);
-/* Before FF_TCP_STEP_MOVED; with a front, its byte is in the end. */
+/* Before FF_TCP_STEP_READY; with a front, its byte is in the end. */
 void stream_fifo_begin(struct stream *s, size_t front_len);
 void stream_fifo_end(struct stream *s);
 

@@ -243,6 +243,8 @@ offer_take(struct stream *s, unsigned side, int fds[FF_TCP_OFFER_FDS])
 		return false;
 	s->side = side;
 	s->page = page;
+	s->mapped = FF_TCP_MEMORY;
+	s->misses = 0;
 	s->end = fd_hide(fds[0]);
 	s->other = fd_hide(fds[1]);
 	ff_real.close(fds[2]);
