@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -74,6 +75,14 @@ accept(int fd, struct sockaddr *sa, socklen_t *len)
 		return -1;                                  \
 	}
 
+/* Urgent bytes, and pages that the kernel keeps: what an exchange must not meet. */
+static void
+flags_look(int fd, int flags)
+{
+	if (!likely(!(flags & (MSG_OOB | MSG_ZEROCOPY))) && is_stream(fd))
+		stream_stays(fd);
+}
+
 static bool
 is_paired(int fd)
 {
@@ -85,6 +94,7 @@ is_paired(int fd)
 FF_HOOK ssize_t
 send(int fd, const void *buf, size_t len, int flags)
 {
+	flags_look(fd, flags);
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
@@ -100,6 +110,7 @@ send(int fd, const void *buf, size_t len, int flags)
 FF_HOOK ssize_t
 sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
 {
+	flags_look(fd, flags);
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
@@ -153,6 +164,7 @@ sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	struct msghdr plain;
 
+	flags_look(fd, flags);
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	/* What it is to send nobody knows: the kernel says so. */
 	if (__builtin_expect(s == STREAM_EMULATED && m, 0))
@@ -359,13 +371,21 @@ VECTOR(pwritev64v2, FF_IO_SEND, off64_t, stream_send)
 FF_HOOK int
 getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 {
-	return FF_REAL(getsockname)(stream_anchor(fd), sa, len);
+	struct stream *s = stream_hold(fd);
+	int rc = FF_REAL(getsockname)(stream_anchor(fd), sa, len);
+
+	stream_release(s);
+	return rc;
 }
 
 FF_HOOK int
 getpeername(int fd, struct sockaddr *sa, socklen_t *len)
 {
-	return FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+	struct stream *s = stream_hold(fd);
+	int rc = FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+
+	stream_release(s);
+	return rc;
 }
 
 /* Those of the socket that the bytes go through. */
@@ -379,20 +399,31 @@ is_of_bytes(int level, int name)
 FF_HOOK int
 getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
-	if (is_of_bytes(level, name))
-		return FF_REAL(getsockopt)(fd, level, name, value, len);
-	return FF_REAL(getsockopt)(stream_anchor(fd), level, name, value, len);
+	struct stream *s;
+	int rc;
+
+	if (is_stream(fd) && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
+		stream_stays(fd);
+	s = stream_hold(fd);
+	rc = FF_REAL(getsockopt)(is_of_bytes(level, name) ? fd : stream_anchor(fd), level, name,
+				 value, len);
+	stream_release(s);
+	return rc;
 }
 
 FF_HOOK int
 setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
-	if (is_stream(fd) && !is_paired(fd) &&
-	    (is_of_bytes(level, name) || (level == SOL_SOCKET && name == SO_OOBINLINE)))
+	struct stream *s;
+	int rc;
+
+	if (is_stream(fd) && !stream_kernel_is_simple_option(level, name))
 		stream_stays(fd);
-	if (is_of_bytes(level, name))
-		return FF_REAL(setsockopt)(fd, level, name, value, len);
-	return FF_REAL(setsockopt)(stream_anchor(fd), level, name, value, len);
+	s = stream_hold(fd);
+	rc = FF_REAL(setsockopt)(is_of_bytes(level, name) ? fd : stream_anchor(fd), level, name,
+				 value, len);
+	stream_release(s);
+	return rc;
 }
 
 FF_HOOK int
@@ -411,10 +442,12 @@ shutdown(int fd, int how)
 FF_HOOK int
 epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
+	struct stream *s = stream_hold(fd);
 	int rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
 
 	if (rc == 0 && is_stream(fd))
 		stream_epoll_ctl(epfd, op, fd, event);
+	stream_release(s);
 	return rc;
 }
 
@@ -461,36 +494,4 @@ pselect(int n, fd_set *in, fd_set *out, fd_set *err, const struct timespec *time
 	if (likely(!select_wanted(n, in, out)))
 		return FF_REAL(pselect)(n, in, out, err, timeout, mask);
 	return stream_select(n, in, out, err, timeout, mask);
-}
-
-/* ---- processes that get our descriptors ---- */
-
-FF_HOOK int
-posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
-	    const posix_spawnattr_t *attr, char *const argv[], char *const env[])
-{
-	stream_forked();
-	return FF_REAL(posix_spawn)(pid, path, actions, attr, argv, env);
-}
-
-FF_HOOK int
-posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-	     const posix_spawnattr_t *attr, char *const argv[], char *const env[])
-{
-	stream_forked();
-	return FF_REAL(posix_spawnp)(pid, file, actions, attr, argv, env);
-}
-
-FF_HOOK int
-system(const char *command)
-{
-	stream_forked();
-	return FF_REAL(system)(command);
-}
-
-FF_HOOK FILE *
-popen(const char *command, const char *mode)
-{
-	stream_forked();
-	return FF_REAL(popen)(command, mode);
 }

@@ -184,8 +184,11 @@ stream_reset(struct stream *s)
 static void *
 gate_enter(int fd, int flags)
 {
-	struct stream *s = stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
+	struct stream *s;
 
+	if (flags & (MSG_OOB | MSG_ERRQUEUE))
+		stream_stays(fd);
+	s = stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
 	/* What TCP throws away, AF_UNIX gives; and what is shut down does not wait. */
 	if (!s && stream_is_exchanged_fd(fd) &&
 	    ((flags & MSG_TRUNC) || stream_is_deaf(fdtab_peek(fd)->priv)))
@@ -294,55 +297,10 @@ stream_anchor(int fd)
 	return stream_is_exchanged(s) ? s->anchor : fd;
 }
 
-static void
-stays(struct stream *s, void *arg)
-{
-	if (stream_is_exchanged(s))
-		atomic_store(&s->shared, true);
-	if (stream_is_exchanged(s) || stream_state_is(s, STREAM_STAYS))
-		return;
-	stream_lock(s);
-	if (!stream_is_exchanged(s)) {
-		stream_forget(s);
-		stream_offer_drop(s);
-		atomic_store(&s->state, STREAM_STAYS);
-	}
-	stream_unlock(s);
-}
-
 void
-stream_stays(int fd)
-{
-	struct stream *s = stream_get(fd);
-
-	if (!s)
-		return;
-	stays(s, NULL);
-	fdobj_put(s->obj);
-}
-
-void
-stream_forked(void)
-{
-	stream_foreach(stays, NULL);
-}
-
-static void
-child_reset(struct stream *s, void *arg)
-{
-	atomic_store(&s->lock.word, 0);
-	atomic_store(&s->shut, false);
-	atomic_store(&s->inside, 0);
-}
-
-/* Threads that were in the middle of something are not here. */
-void
-stream_fork_child(void)
+stream_list_fork_child(void)
 {
 	pthread_mutex_init(&list_lock, NULL);
-	stream_foreach(child_reset, NULL);
-	stream_router_fork_child();
-	stream_wait_fork_child();
 }
 
 /* ---- calls ---- */

@@ -149,10 +149,17 @@ stream_release(struct stream *s)
 void stream_ask_later(struct stream *s);
 /* It stays where it is: the program does something that an exchange must not meet. */
 void stream_stays(int fd);
-/* fork, of whatever kind, with descriptors that the child gets: those stay. */
-void stream_forked(void);
+/*
+ * fork, of whatever kind, with descriptors that the child gets: those stay. Between begin and end
+ * no stream is exchanged, so those that are new meanwhile can be told to stay at the end.
+ */
+void stream_fork_begin(void);
+void stream_fork_end(void);
+void stream_forked(void); /* of which there is no end here */
+bool stream_forks(void);  /* is there one? */
 /* In a child with memory of its own. */
 void stream_fork_child(void);
+void stream_list_fork_child(void);
 /* Calls fn for each that is in use. */
 void stream_foreach(void (*fn)(struct stream *s, void *arg), void *arg);
 void stream_lock(struct stream *s);

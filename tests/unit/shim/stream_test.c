@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -50,6 +51,11 @@ all_arrived(uint64_t total)
 	for (int end = 0; end < ENDS; end++) {
 		CU_ASSERT_EQUAL(reports[end].sent, total);
 		CU_ASSERT_EQUAL(reports[end].received, total);
+		if (reports[end].sent != total || reports[end].received != total)
+			printf("\nend %d has sent %llu and received %llu of %llu", end,
+			       (unsigned long long)reports[end].sent,
+			       (unsigned long long)reports[end].received,
+			       (unsigned long long)total);
 	}
 }
 
@@ -120,11 +126,214 @@ test_stopped(void)
 	hit_everywhere(SIGSTOP);
 }
 
+/* ---- the program does something meanwhile ---- */
+
+static int the_fd, other_fd = -1, ep = -1;
+static void (*meanwhile)(void);
+static _Atomic bool meanwhile_done;
+
+static void *
+meanwhile_run(void *arg)
+{
+	meanwhile();
+	meanwhile_done = true;
+	return arg;
+}
+
+/* It has time to go wrong: where it has to wait for the exchange, it cannot be waited for. */
+static void
+meanwhile_start(enum stream_fault at)
+{
+	static const struct timespec tick = {.tv_nsec = 1000000};
+	static bool once;
+	pthread_t thread;
+
+	if (at != STREAM_FAULT_COMMITTED || once)
+		return;
+	once = true;
+	END_ASSERT(!pthread_create(&thread, NULL, meanwhile_run, NULL));
+	pthread_detach(thread);
+	for (unsigned i = 0; i < 100 && !meanwhile_done; i++)
+		nanosleep(&tick, NULL);
+}
+
+#define EXCHANGE_ROUNDS 1000u
+
+static void
+other_plays(int fd)
+{
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+}
+
+static void
+play_meanwhile(int fd, void (*fn)(void))
+{
+	static const struct timespec tick = {.tv_nsec = 1000000};
+
+	the_fd = fd;
+	meanwhile = fn;
+	stream_fault = meanwhile_start;
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	for (unsigned i = 0; i < 5000 && !meanwhile_done; i++)
+		nanosleep(&tick, NULL);
+	END_ASSERT(meanwhile_done);
+	END_ASSERT(is_unix(fd));
+}
+
+static void
+meanwhile_dup(void)
+{
+	other_fd = dup(the_fd);
+}
+
+static void
+plays_dup(int fd)
+{
+	play_meanwhile(fd, meanwhile_dup);
+	END_ASSERT(is_unix(other_fd));
+	ping_pong(other_fd, 2, 100);
+}
+
+static void
+meanwhile_nonblock(void)
+{
+	END_ASSERT(!fcntl(the_fd, F_SETFL, O_RDWR | O_NONBLOCK));
+}
+
+static void
+plays_nonblock(int fd)
+{
+	play_meanwhile(fd, meanwhile_nonblock);
+	END_ASSERT(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	END_ASSERT(!fcntl(fd, F_SETFL, O_RDWR));
+	ping_pong(fd, 2, 100);
+}
+
+static void
+meanwhile_epoll(void)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 7};
+
+	END_ASSERT(!epoll_ctl(ep, EPOLL_CTL_ADD, the_fd, &e));
+}
+
+static void
+plays_epoll(int fd)
+{
+	struct epoll_event e = {0};
+
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	play_meanwhile(fd, meanwhile_epoll);
+	all_send(fd, 100);
+	END_ASSERT(epoll_wait(ep, &e, 1, 10000) == 1 && e.data.u32 == 7);
+	all_receive(fd, 100);
+	ping_pong(fd, 1, 100);
+}
+
+static void
+test_meanwhile(void)
+{
+	static void (*const plays[])(int) = {plays_dup, plays_nonblock, plays_epoll};
+
+	for (unsigned m = 0; m < 2; m++)
+		for (unsigned i = 0; i < 3; i++) {
+			one_scene(&(struct scene){modes[m], .play = {other_plays, plays[i]}});
+			all_arrived((EXCHANGE_ROUNDS + 2) * 100);
+		}
+}
+
+/* ---- what an exchange must not take place with ---- */
+
+/* Closed past the hooks, and another file by now. */
+static void
+plays_stale(int fd)
+{
+	int stale = dup(fd), file = memfd_create("file", MFD_CLOEXEC);
+	struct stat st;
+
+	END_ASSERT(syscall(SYS_dup3, file, stale, 0) == stale);
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(is_unix(fd));
+	END_ASSERT(!fstat(stale, &st) && S_ISREG(st.st_mode));
+}
+
+static void
+test_stale(void)
+{
+	one_scene(&(struct scene){"unix", .play = {other_plays, plays_stale}});
+}
+
+/* A descriptor beyond the limit is one that nothing can be put under. */
+static void
+plays_limit(int fd)
+{
+	int high = fcntl(fd, F_DUPFD_CLOEXEC, 700);
+	struct rlimit limit = {600, 600};
+
+	END_ASSERT(high >= 700 && !setrlimit(RLIMIT_NOFILE, &limit));
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	END_ASSERT(!is_unix(fd) && !is_unix(high));
+	ping_pong(high, 2, 100);
+}
+
+/* A set that goes on by a name that the shim does not know. */
+static void
+plays_set_renamed(int fd)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = 7};
+	int renamed;
+
+	ep = epoll_create1(EPOLL_CLOEXEC);
+	END_ASSERT(!epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e));
+	renamed = dup(ep);
+	close(ep);
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	END_ASSERT(!is_unix(fd));
+	all_send(fd, 100);
+	END_ASSERT(epoll_wait(renamed, &e, 1, 10000) == 1 && e.data.u32 == 7);
+	all_receive(fd, 100);
+	ping_pong(fd, 1, 100);
+}
+
+static void
+plays_zerocopy(int fd)
+{
+	int one = 1;
+
+	END_ASSERT(!setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)));
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(!is_unix(fd));
+}
+
+static void
+plays_signals(int fd)
+{
+	END_ASSERT(!fcntl(fd, F_SETOWN, getpid()));
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(!is_unix(fd));
+}
+
+static void
+test_stays(void)
+{
+	static void (*const plays[])(int) = {plays_limit, plays_set_renamed, plays_zerocopy,
+					     plays_signals};
+
+	for (unsigned i = 0; i < sizeof(plays) / sizeof(plays[0]); i++) {
+		one_scene(&(struct scene){"unix", .play = {other_plays, plays[i]}});
+		all_arrived((EXCHANGE_ROUNDS + 2) * 100);
+		CU_ASSERT_FALSE(reports[SERVER].exchanged || reports[CLIENT].exchanged);
+	}
+}
+
 static const struct test tests[] = {
 	{"both ends are exchanged", test_exchanged},
 	{"in blocking calls, too", test_blocking},
 	{"killed at each step", test_killed},
 	{"stopped at each step, and going on", test_stopped},
+	{"calls that come meanwhile wait", test_meanwhile},
+	{"a descriptor that is another file is not touched", test_stale},
+	{"what cannot be exchanged stays", test_stays},
 };
 
 int

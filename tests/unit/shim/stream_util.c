@@ -298,6 +298,35 @@ exchange_bytes(int fd, uint64_t total)
 	}
 }
 
+/* The socket may be a non-blocking one by now. */
+static bool
+may_go_on(int fd, ssize_t n, short events)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+
+	return n > 0 || (n < 0 && errno == EAGAIN && poll(&p, 1, SCENE_MS) == 1);
+}
+
+void
+all_send(int fd, size_t len)
+{
+	uint64_t until = reports[own_end].sent + len;
+
+	while (reports[own_end].sent < until &&
+	       may_go_on(fd, part_send(fd, until - reports[own_end].sent, len, 0), POLLOUT))
+		;
+}
+
+void
+all_receive(int fd, size_t len)
+{
+	uint64_t until = reports[own_end].received + len;
+
+	while (reports[own_end].received < until &&
+	       may_go_on(fd, part_receive(fd, until - reports[own_end].received, 0), POLLIN))
+		;
+}
+
 void
 ping_pong(int fd, unsigned rounds, size_t size)
 {
@@ -305,16 +334,11 @@ ping_pong(int fd, unsigned rounds, size_t size)
 	struct end_report *r = &reports[own_end];
 
 	for (unsigned i = 0; i < rounds && !r->ended; i++) {
-		uint64_t until = (i + 1) * size;
-
 		if (own_end == CLIENT)
-			while (r->sent < until && part_send(fd, until - r->sent, size, 0) >= 0)
-				;
-		while (r->received < until && part_receive(fd, until - r->received, 0) > 0)
-			;
+			all_send(fd, size);
+		all_receive(fd, size);
 		if (own_end == SERVER)
-			while (r->sent < until && part_send(fd, until - r->sent, size, 0) >= 0)
-				;
+			all_send(fd, size);
 		if (!is_unix(fd))
 			nanosleep(&moment, NULL);
 	}

@@ -44,7 +44,10 @@ extern int own_end;		   /* in a process of one */
 bool scene_play(const struct scene *s);
 /* Sends total bytes and receives as many, at once; then says and awaits the end. */
 void exchange_bytes(int fd, uint64_t total);
-/* In blocking calls, by turns. */
+/* In blocking calls. */
+void all_send(int fd, size_t len);
+void all_receive(int fd, size_t len);
+/* ..., by turns: the client begins. */
 void ping_pong(int fd, unsigned rounds, size_t size);
 bool is_unix(int fd); /* whatever the shim says of it */
 /* In a process of an end. */
