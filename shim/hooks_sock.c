@@ -154,7 +154,7 @@ message_passes(const struct msghdr *m)
 		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(fd)) <= c->cmsg_len; i++) {
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
 			if (is_stream(fd))
-				stream_stays(fd);
+				stream_passed(fd);
 		}
 	}
 }

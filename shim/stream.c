@@ -220,6 +220,7 @@ static const struct ff_io_gate gate = {
 	.poll_wanted = stream_poll_wanted,
 	.poll = stream_poll,
 	.epoll_filter = stream_epoll_filter,
+	.forked = stream_forked,
 };
 
 void
@@ -336,8 +337,8 @@ stream_want(struct stream *s, int fd)
 		return;
 	if (stream_state_is(s, STREAM_KERNEL)) {
 		atomic_store(&s->tries, 0);
-		if (s->num_watches > STREAM_EPOLLS || !inode_get(fd, &s->inode) ||
-		    !stream_kernel_is_simple(fd)) {
+		if (s->num_watches > STREAM_EPOLLS || stream_ring_is_there() ||
+		    !inode_get(fd, &s->inode) || !stream_kernel_is_simple(fd)) {
 			atomic_store(&s->state, STREAM_STAYS);
 		} else {
 			atomic_store(&s->state, STREAM_ASKED); /* a refusal may come at once */

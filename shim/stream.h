@@ -149,6 +149,7 @@ stream_release(struct stream *s)
 void stream_ask_later(struct stream *s);
 /* It stays where it is: the program does something that an exchange must not meet. */
 void stream_stays(int fd);
+void stream_passed(int fd); /* others get it as well */
 /*
  * fork, of whatever kind, with descriptors that the child gets: those stay. Between begin and end
  * no stream is exchanged, so those that are new meanwhile can be told to stay at the end.
@@ -157,6 +158,9 @@ void stream_fork_begin(void);
 void stream_fork_end(void);
 void stream_forked(void); /* of which there is no end here */
 bool stream_forks(void);  /* is there one? */
+/* The process has a ring of io_uring: no stream is exchanged any more. */
+void stream_ring_seen(void);
+bool stream_ring_is_there(void); /* looks, now and then */
 /* In a child with memory of its own. */
 void stream_fork_child(void);
 void stream_list_fork_child(void);

@@ -421,7 +421,7 @@ stream_meet(struct stream *s)
 		return;
 	if (stream_state_is(s, STREAM_OFFERED)) {
 		atomic_store(&s->shut, true); /* seq_cst: pairs with stream_enter_slow()'s inside */
-		if (!atomic_load(&s->inside) && !stream_forks())
+		if (!atomic_load(&s->inside) && !stream_forks() && !stream_ring_is_there())
 			meet_locked(s);
 		else
 			stream_kick();

@@ -3,6 +3,7 @@
  * The exchange of a stream's socket: by all its steps, with an end that is killed or stopped at
  * each, and with other threads that do something to the descriptors meanwhile.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "router.h"
@@ -251,7 +253,7 @@ plays_stale(int fd)
 	int stale = dup(fd), file = memfd_create("file", MFD_CLOEXEC);
 	struct stat st;
 
-	END_ASSERT(syscall(SYS_dup3, file, stale, 0) == stale);
+	END_ASSERT(ff_sys(SYS_dup3, file, stale, 0, 0, 0, 0) == stale);
 	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
 	END_ASSERT(is_unix(fd));
 	END_ASSERT(!fstat(stale, &st) && S_ISREG(st.st_mode));
@@ -314,15 +316,137 @@ plays_signals(int fd)
 }
 
 static void
+plays_vfork(int fd)
+{
+	pid_t pid = vfork();
+	int status = 0;
+
+	if (!pid)
+		_exit(7);
+	END_ASSERT(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(!is_unix(fd));
+}
+
+static void
+plays_syscall(int fd)
+{
+	END_ASSERT(syscall(SYS_fcntl, fd, F_GETFL) == O_RDWR);
+	END_ASSERT(syscall(SYS_mmap, 0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != -1);
+	END_ASSERT(syscall(SYS_close, -1) == -1 && errno == EBADF);
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(!is_unix(fd));
+}
+
+static void
+plays_stdio(int fd)
+{
+	FILE *f = fdopen(dup(fd), "r");
+
+	END_ASSERT(f);
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(!is_unix(fd));
+}
+
+/* By a system call that no hook sees. Where there are no rings, there is nothing to see. */
+static void
+plays_ring(int fd)
+{
+	uint32_t params[30] = {0};
+	long ring = ff_sys(SYS_io_uring_setup, 1, params, 0, 0, 0, 0);
+
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(is_unix(fd) == (ring < 0));
+}
+
+static void
 test_stays(void)
 {
-	static void (*const plays[])(int) = {plays_limit, plays_set_renamed, plays_zerocopy,
-					     plays_signals};
+	static void (*const plays[])(int) = {plays_limit,   plays_set_renamed, plays_zerocopy,
+					     plays_signals, plays_vfork,       plays_syscall,
+					     plays_stdio};
 
 	for (unsigned i = 0; i < sizeof(plays) / sizeof(plays[0]); i++) {
 		one_scene(&(struct scene){"unix", .play = {other_plays, plays[i]}});
 		all_arrived((EXCHANGE_ROUNDS + 2) * 100);
 		CU_ASSERT_FALSE(reports[SERVER].exchanged || reports[CLIENT].exchanged);
+	}
+}
+
+static void
+test_ring(void)
+{
+	one_scene(&(struct scene){"unix", .play = {other_plays, plays_ring}});
+	all_arrived((EXCHANGE_ROUNDS + 2) * 100);
+}
+
+/* ---- other programs, and libc's stdio, with what is exchanged ---- */
+
+/* The shell's exit status: has it the descriptor? */
+static bool
+is_there_after_exec(int fd)
+{
+	char command[64];
+	int status = -1;
+	pid_t pid;
+
+	snprintf(command, sizeof(command), "test -e /proc/self/fd/%d", fd);
+	pid = fork();
+	if (!pid) {
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(127);
+	}
+	END_ASSERT(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) < 2);
+	return status == 0;
+}
+
+static void
+plays_exec_pair(int fd)
+{
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	END_ASSERT(is_unix(fd) && is_there_after_exec(fd));
+	ping_pong(fd, 2, 100);
+}
+
+/* It would read the bytes that say whether there are any. */
+static void
+plays_exec_fifo(int fd)
+{
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	END_ASSERT(is_unix(fd) && !is_there_after_exec(fd));
+	ping_pong(fd, 2, 100);
+}
+
+static void
+plays_fifo_stdio(int fd)
+{
+	struct end_report *r = &reports[own_end];
+	FILE *in, *out;
+
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	in = fdopen(fd, "r");
+	out = fdopen(dup(fd), "w");
+	END_ASSERT(is_unix(fd) && in && out && fileno(in) == fd);
+	for (unsigned i = 0; i < 100; i++)
+		putc_unlocked(byte_at(own_end, r->sent++), out);
+	END_ASSERT(fclose(out) == 0);
+	for (unsigned i = 0; i < 100; i++)
+		END_ASSERT(getc_unlocked(in) == byte_at(1 - own_end, r->received++));
+	ping_pong(fd, 1, 100);
+}
+
+static void
+test_others(void)
+{
+	static const struct scene scenes[] = {
+		{"unix", .play = {other_plays, plays_exec_pair}},
+		{"fifo", .play = {other_plays, plays_exec_fifo}},
+		{"fifo", .play = {other_plays, plays_fifo_stdio}},
+	};
+
+	for (unsigned i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++) {
+		one_scene(&scenes[i]);
+		all_arrived((EXCHANGE_ROUNDS + 2) * 100);
 	}
 }
 
@@ -334,6 +458,8 @@ static const struct test tests[] = {
 	{"calls that come meanwhile wait", test_meanwhile},
 	{"a descriptor that is another file is not touched", test_stale},
 	{"what cannot be exchanged stays", test_stays},
+	{"so does all of a process with a ring", test_ring},
+	{"exec and stdio, exchanged", test_others},
 };
 
 int

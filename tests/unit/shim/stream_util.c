@@ -231,7 +231,7 @@ is_unix(int fd)
 	       domain == AF_UNIX;
 }
 
-static uint8_t
+uint8_t
 byte_at(int end, uint64_t offset)
 {
 	return (uint8_t)(offset * 131 + (offset >> 8) * 7 + (uint64_t)end * 97);

@@ -49,7 +49,8 @@ void all_send(int fd, size_t len);
 void all_receive(int fd, size_t len);
 /* ..., by turns: the client begins. */
 void ping_pong(int fd, unsigned rounds, size_t size);
-bool is_unix(int fd); /* whatever the shim says of it */
+uint8_t byte_at(int end, uint64_t offset); /* what it sends there */
+bool is_unix(int fd);			   /* whatever the shim says of it */
 /* In a process of an end. */
 #define END_ASSERT(cond)                                                  \
 	do {                                                              \
