@@ -107,19 +107,16 @@ is_of_signals(unsigned long request, const void *arg)
 }
 
 static int
-stream_ioctl(int fd, unsigned long request, void *arg)
+ioctl_held(int fd, unsigned long request, void *arg)
 {
 	struct stream *s;
 	int rc;
 
-	if (request == FIONREAD && stream_is_fifo(fd)) {
-		*(int *)arg = (int)stream_unread(fd);
-		return 0;
-	}
 	if (arg && is_of_signals(request, arg))
 		stream_stays(fd);
 	s = stream_hold(fd);
-	rc = ff_real.ioctl(fd, request, arg);
+	if (!stream_is_exchanged_fd(fd) || !stream_ioctl(fd, request, arg, &rc))
+		rc = ff_real.ioctl(fd, request, arg);
 	stream_release(s);
 	return rc;
 }
@@ -140,7 +137,7 @@ ioctl(int fd, unsigned long request, ...)
 		return -1;
 	}
 	if (!likely(!is_stream(fd)))
-		return stream_ioctl(fd, request, arg);
+		return ioctl_held(fd, request, arg);
 	return ff_real.ioctl(fd, request, arg);
 }
 
