@@ -221,6 +221,7 @@ stream_new(int fd, const struct sockaddr *peer)
 
 	if (!stream_prefix_wanted(fd, peer) || fork_init() || fork_shares_memory())
 		goto out;
+	stream_cancel_init();
 	s = stream_alloc();
 	if (!s)
 		goto out;
@@ -261,6 +262,7 @@ stream_hold_slow(int fd)
 		stream_unlock(s);
 		atomic_fetch_add(&s->inside, 1);
 	}
+	stream_cancel_push(s, true);
 	errno = saved;
 	return s;
 }
@@ -270,6 +272,7 @@ stream_release_slow(struct stream *s)
 {
 	int saved = errno;
 
+	stream_cancel_pop();
 	atomic_fetch_sub(&s->inside, 1);
 	fdobj_put(s->obj);
 	errno = saved;
@@ -395,21 +398,25 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 
 	if (!s)
 		return NULL;
+	stream_cancel_push(s, false);
 	for (;;) {
 		if (stream_state_is(s, STREAM_STAYS))
 			break;
 		if (stream_is_exchanged(s)) {
+			stream_cancel_pop();
 			fdobj_put(s->obj);
 			return STREAM_EMULATED;
 		}
 		stream_attend(s, fd);
 		if (may_block && use != FF_IO_OTHER && is_waiting(s) &&
 		    stream_wait_ready(s, fd, use == FF_IO_RECV ? POLLIN : POLLOUT)) {
+			stream_cancel_pop();
 			fdobj_put(s->obj);
 			return STREAM_INTERRUPTED;
 		}
 		atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
 		if (!atomic_load(&s->shut) && !stream_is_exchanged(s)) {
+			stream_cancel_inside();
 			errno = saved;
 			return s;
 		}
@@ -419,6 +426,7 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 			stream_unlock(s);
 		}
 	}
+	stream_cancel_pop();
 	fdobj_put(s->obj);
 	errno = saved;
 	return NULL;
@@ -431,6 +439,7 @@ stream_leave_slow(struct stream *s, int64_t n)
 	uint32_t work = n > 0 ? 1u + (uint32_t)((uint64_t)n >> 12) : 0;
 
 	atomic_fetch_add_explicit(&s->work, work, memory_order_relaxed);
+	stream_cancel_pop();
 	atomic_fetch_sub(&s->inside, 1);
 	fdobj_put(s->obj);
 	errno = saved;

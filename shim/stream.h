@@ -260,6 +260,18 @@ extern void (*stream_fault)(enum stream_fault at);
 #define STREAM_FAULT(at) ((void)0)
 #endif
 
+/* ---- stream_cancel.c ---- */
+
+/* Before the first stream. */
+void stream_cancel_init(void);
+/*
+ * This thread has a reference to s, until pop, and may wait meanwhile. inside: it also counts as
+ * inside. By turns: the last one first.
+ */
+void stream_cancel_push(struct stream *s, bool inside);
+void stream_cancel_inside(void); /* the last one counts from now on */
+void stream_cancel_pop(void);
+
 /* ---- stream_kernel.c: the kernel's socket; lock held ---- */
 
 struct stream_extent {

@@ -77,12 +77,16 @@ stream_recv(int fd, const struct iovec *iov, size_t count, int flags)
 	struct stream *s = stream_get(fd);
 	ssize_t n = -EBADF;
 
+	if (s)
+		stream_cancel_push(s, false);
 	if (s && is_nothing(iov, count, flags))
 		n = 0;
 	else if (s)
 		n = receive(s, fd, iov, count, flags);
-	if (s)
+	if (s) {
+		stream_cancel_pop();
 		fdobj_put(s->obj);
+	}
 	return result(n);
 }
 
@@ -119,14 +123,18 @@ stream_send(int fd, const struct iovec *iov, size_t count, int flags)
 	struct stream *s = stream_get(fd);
 	ssize_t n = -EBADF;
 
+	if (s)
+		stream_cancel_push(s, false);
 	if (s && is_nothing(iov, count, flags))
 		n = 0;
 	else if (s)
 		n = send_out(s, fd, iov, count, flags & ~FF_IO_FILE);
 	if (n == -EPIPE && !(flags & MSG_NOSIGNAL))
 		pipe_signal();
-	if (s)
+	if (s) {
+		stream_cancel_pop();
 		fdobj_put(s->obj);
+	}
 	return result(n);
 }
 

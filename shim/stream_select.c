@@ -110,7 +110,13 @@ select_woken(int n, fd_set *sets[3], const struct timespec *timeout, const sigse
 	if (w)
 		waiter_end(w);
 	errno = err;
-	return rc == -2 ? FF_REAL(pselect)(n, sets[0], sets[1], sets[2], timeout, mask) : rc;
+	if (rc != -2)
+		return rc;
+	/* Nobody could wake this one. */
+	for (int fd = 0; fd < n; fd++)
+		if ((sets[0] && FD_ISSET(fd, sets[0])) || (sets[1] && FD_ISSET(fd, sets[1])))
+			stream_stays(fd);
+	return FF_REAL(pselect)(n, sets[0], sets[1], sets[2], timeout, mask);
 }
 
 static int

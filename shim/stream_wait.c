@@ -21,6 +21,8 @@
 
 #define NAP_NS 1000000l
 
+#define POLL_FEW 8u
+
 static struct ff_lock lock; /* signals blocked */
 static struct waiter *waiting, *idle;
 _Atomic uint32_t wait_num_native; /* pairs with the router's descriptor: stream_wait_safe() */
@@ -41,17 +43,30 @@ wait_unlock(const uint64_t *mask)
 	ff_sys_sigmask(SIG_SETMASK, mask, NULL);
 }
 
+/* One for each thread that has ever slept at once with others; read() allocates nothing. */
+#define WAITERS 256u
+static struct waiter waiters[WAITERS];
+static _Atomic uint32_t num_waiters;
+
 static struct waiter *
 waiter_new(void)
 {
-	struct waiter *w = calloc(1, sizeof(*w));
+	uint32_t n = atomic_load(&num_waiters);
+	int fd;
 
-	if (!w)
+	if (n >= WAITERS)
 		return NULL;
-	w->fd = fd_hide(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (w->fd >= 0)
-		return w;
-	free(w);
+	fd = fd_hide((int)ff_sys(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK, 0, 0, 0, 0));
+	if (fd < 0)
+		return NULL;
+	while (n < WAITERS && !atomic_compare_exchange_weak(&num_waiters, &n, n + 1))
+		;
+	if (n < WAITERS) {
+		waiters[n].fd = fd;
+		return &waiters[n];
+	}
+	fdtab_clear(fd);
+	ff_real.close(fd);
 	return NULL;
 }
 
@@ -87,7 +102,8 @@ waiter_end(struct waiter *w)
 	for (p = &waiting; *p != w; p = &(*p)->next)
 		;
 	*p = w->next;
-	(void)!ff_real.read(w->fd, &unused, sizeof(unused));
+	/* Not libc's: no cancellation point under a lock. */
+	(void)ff_sys_read(w->fd, &unused, sizeof(unused));
 	w->next = idle;
 	idle = w;
 	wait_unlock(&mask);
@@ -102,7 +118,7 @@ stream_kick(void)
 
 	wait_lock(&mask);
 	for (w = waiting; w; w = w->next)
-		(void)!ff_real.write(w->fd, &one, sizeof(one));
+		(void)ff_sys(SYS_write, w->fd, &one, sizeof(one), 0, 0, 0);
 	wait_unlock(&mask);
 }
 
@@ -196,7 +212,7 @@ poll_once(struct pollfd *all, nfds_t n, struct waiter *w, const struct timespec 
 		return rc;
 	own = rc - (all[n].revents != 0) - (all[n + 1].revents != 0);
 	if (all[n + 1].revents)
-		(void)!ff_real.read(w->fd, &unused, sizeof(unused));
+		(void)ff_sys_read(w->fd, &unused, sizeof(unused));
 	if (all[n].revents)
 		(void)stream_router_look();
 	return own ? own : -2;
@@ -207,8 +223,12 @@ poll_woken(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const s
 {
 	struct timespec until = {0}, left;
 	struct waiter *w = waiter_begin();
-	struct pollfd *all = w ? malloc((n + 2) * sizeof(*all)) : NULL;
+	struct pollfd few[POLL_FEW], *all = few;
 	int rc = -2, err;
+
+	/* A call that blocks on one socket comes by here, too: read() allocates nothing. */
+	if (!w || n + 2 > POLL_FEW)
+		all = w ? malloc((n + 2) * sizeof(*all)) : NULL;
 
 	if (timeout)
 		until = wait_until(timeout);
@@ -221,11 +241,17 @@ poll_woken(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const s
 	err = errno;
 	for (nfds_t i = 0; i < n && rc >= 0; i++)
 		fds[i].revents = all[i].revents;
-	free(all);
+	if (all != few)
+		free(all);
 	if (w)
 		waiter_end(w);
 	errno = err;
-	return rc == -2 ? FF_REAL(ppoll)(fds, n, timeout, mask) : rc;
+	if (rc != -2)
+		return rc;
+	/* Nobody could wake this one. */
+	for (nfds_t i = 0; i < n; i++)
+		stream_stays(fds[i].fd);
+	return FF_REAL(ppoll)(fds, n, timeout, mask);
 }
 
 bool

@@ -459,3 +459,40 @@ scene_play(const struct scene *s)
 	router_close();
 	return done;
 }
+
+/* ---- what most scenes come to ---- */
+
+const char *const modes[] = {"unix", "fifo"};
+
+void
+one_scene(const struct scene *s)
+{
+	bool done = scene_play(s);
+
+	for (int end = 0; end < ENDS; end++) {
+		CU_ASSERT_FALSE(reports[end].wrong);
+		CU_ASSERT_EQUAL(reports[end].failed, 0);
+	}
+	CU_ASSERT_TRUE(done);
+	if (done && !reports[0].wrong && !reports[1].wrong && !reports[0].failed &&
+	    !reports[1].failed)
+		return;
+	printf("\n%s: %s is hit by %d at %d%s; server: line %u, client: line %u", s->mode,
+	       s->victim == SERVER ? "server" : "client", s->signal, s->at,
+	       done ? "" : ", and it hangs", reports[SERVER].failed, reports[CLIENT].failed);
+}
+
+void
+all_arrived(uint64_t total)
+{
+	for (int end = 0; end < ENDS; end++) {
+		CU_ASSERT_EQUAL(reports[end].sent, total);
+		CU_ASSERT_EQUAL(reports[end].received, total);
+	}
+}
+
+void
+other_plays(int fd)
+{
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+}

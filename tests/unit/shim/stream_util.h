@@ -51,6 +51,15 @@ void all_receive(int fd, size_t len);
 void ping_pong(int fd, unsigned rounds, size_t size);
 uint8_t byte_at(int end, uint64_t offset); /* what it sends there */
 bool is_unix(int fd);			   /* whatever the shim says of it */
+/* FREEFLOW_TCP, with which something is exchanged. */
+extern const char *const modes[];
+/* Plays it: nothing is wrong, and it comes to its end. */
+void one_scene(const struct scene *s);
+void all_arrived(uint64_t total); /* in the last scene, at both ends */
+/* By turns: in EXCHANGE_ROUNDS they have exchanged, and then there are two more. */
+#define EXCHANGE_ROUNDS 1000u
+void other_plays(int fd);
+
 /* In a process of an end. */
 #define END_ASSERT(cond)                                                  \
 	do {                                                              \
