@@ -432,6 +432,7 @@ epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 	rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
 	if (rc == 0 && is_stream(fd)) {
 		stream_epoll_ctl(epfd, op, fd, event);
+		stream_deaf_ctl(epfd, op, fd, event);
 	}
 	stream_release(s);
 	return rc;

@@ -10,6 +10,7 @@
 
 #include "real.h"
 #include "stream.h"
+#include "stream_end.h"
 
 static _Atomic uint32_t forks; /* that are under way */
 
@@ -104,6 +105,7 @@ stream_fork_child(void)
 	stream_foreach(child_reset, NULL);
 	stream_router_fork_child();
 	stream_wait_fork_child();
+	stream_end_fork_child();
 }
 
 /* ---- rings of io_uring ---- */
