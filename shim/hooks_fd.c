@@ -95,6 +95,7 @@ ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
 	void *arg;
+	int rc;
 
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
@@ -105,10 +106,8 @@ ioctl(int fd, unsigned long request, ...)
 		errno = ENOTTY;
 		return -1;
 	}
-	if (request == FIONREAD && stream_is_fifo(fd)) {
-		*(int *)arg = (int)stream_unread(fd);
-		return 0;
-	}
+	if (stream_is_exchanged_fd(fd) && stream_ioctl(fd, request, arg, &rc))
+		return rc;
 	return ff_real.ioctl(fd, request, arg);
 }
 

@@ -34,7 +34,7 @@ is_stream(int fd)
 FF_HOOK int
 connect(int fd, const struct sockaddr *sa, socklen_t len)
 {
-	int rc = FF_REAL(connect)(fd, sa, len);
+	int rc = FF_REAL(connect)(stream_anchor(fd), sa, len);
 
 	if ((rc == 0 || errno == EINPROGRESS) && sa && len >= sizeof(struct sockaddr_in) &&
 	    (sa->sa_family == AF_INET || sa->sa_family == AF_INET6) && !fdtab_peek(fd))
@@ -88,10 +88,6 @@ send(int fd, const void *buf, size_t len, int flags)
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
-	if (!s && is_stream(fd) && stream_reset_tell(fd)) {
-		errno = ECONNRESET;
-		return -1;
-	}
 	rc = FF_REAL(send)(fd, buf, len, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -101,32 +97,12 @@ FF_HOOK ssize_t
 sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
 {
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	/* TCP takes no notice of an address, once connected. */
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
-	/* TCP takes no notice of an address, once connected. */
-	if (!s && is_paired(fd)) {
-		if (stream_reset_tell(fd)) {
-			errno = ECONNRESET;
-			return -1;
-		}
-		to = NULL;
-	}
-	rc = FF_REAL(sendto)(fd, buf, len, flags, to, to ? to_len : 0);
+	rc = FF_REAL(sendto)(fd, buf, len, flags, to, to_len);
 	stream_leave(s, rc);
 	return rc;
-}
-
-/* What TCP takes no notice of. */
-static struct msghdr
-plain_message(const struct msghdr *m)
-{
-	struct msghdr plain = *m;
-
-	plain.msg_name = NULL;
-	plain.msg_namelen = 0;
-	plain.msg_control = NULL;
-	plain.msg_controllen = 0;
-	return plain;
 }
 
 /* A stream that is passed to somebody is his as well. */
@@ -151,23 +127,14 @@ message_passes(const struct msghdr *m)
 FF_HOOK ssize_t
 sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	struct msghdr plain;
-
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
-	/* What it is to send nobody knows: the kernel says so. */
+	/* TCP takes no notice of the rest. What there is to send nobody knows: the kernel says so.
+	 */
 	if (__builtin_expect(s == STREAM_EMULATED && m, 0))
 		return stream_send(fd, m->msg_iov, m->msg_iovlen, flags);
 	s = s == STREAM_EMULATED ? NULL : s;
-	if (!s && is_paired(fd) && stream_reset_tell(fd)) {
-		errno = ECONNRESET;
-		return -1;
-	}
-	if (!likely(!is_stream(fd)) && is_paired(fd) && m) {
-		plain = plain_message(m);
-		m = &plain;
-	} else if (!s && m && m->msg_control) {
+	if (!s && m && m->msg_control)
 		message_passes(m);
-	}
 	rc = FF_REAL(sendmsg)(fd, m, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -207,6 +174,11 @@ stream_recvmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
 	unsigned int i;
 	ssize_t rc;
 
+	/* An error comes before bytes here, as the kernel has it. */
+	if (!(flags & MSG_ERRQUEUE) && (rc = stream_pending_error(fd))) {
+		errno = (int)rc;
+		return -1;
+	}
 	for (i = 0; i < n; i++) {
 		rc = recvmsg(fd, &m[i].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (rc < 0)
@@ -343,7 +315,7 @@ splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned 
 	{                                                                                     \
 		BEGIN(ssize_t, use, true)                                                     \
 		if (s == STREAM_EMULATED)                                                     \
-			return emulated(fd, iov, (size_t)n, 0);                               \
+			return emulated(fd, iov, (size_t)n, FF_IO_FILE);                      \
 		rc = FF_REAL(name)(fd, iov, n, off, flags);                                   \
 		stream_leave(s, rc);                                                          \
 		return rc;                                                                    \
@@ -365,7 +337,15 @@ getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 FF_HOOK int
 getpeername(int fd, struct sockaddr *sa, socklen_t *len)
 {
-	return FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+	struct stream *s = stream_get(fd);
+	bool closed = s && stream_is_exchanged(s) && stream_is_closed(s);
+
+	if (s)
+		fdobj_put(s->obj);
+	if (!closed)
+		return FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+	errno = ENOTCONN;
+	return -1;
 }
 
 /* Those of the socket that the bytes go through. */
@@ -379,9 +359,10 @@ is_of_bytes(int level, int name)
 FF_HOOK int
 getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
-	if (is_of_bytes(level, name))
-		return FF_REAL(getsockopt)(fd, level, name, value, len);
-	return FF_REAL(getsockopt)(stream_anchor(fd), level, name, value, len);
+	if (!likely(!is_stream(fd)) && is_paired(fd) &&
+	    (name == SO_ERROR || !is_of_bytes(level, name)))
+		return stream_sockopt_get(fd, level, name, value, len);
+	return FF_REAL(getsockopt)(fd, level, name, value, len);
 }
 
 FF_HOOK int
@@ -395,12 +376,24 @@ setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 	return FF_REAL(setsockopt)(stream_anchor(fd), level, name, value, len);
 }
 
+static int
+exchanged_shutdown(int fd, int how)
+{
+	struct stream *s = stream_get(fd);
+	int rc = s ? stream_shutdown(s, fd, how) : -EBADF;
+
+	if (s)
+		fdobj_put(s->obj);
+	errno = rc ? -rc : errno;
+	return rc ? -1 : 0;
+}
+
 FF_HOOK int
 shutdown(int fd, int how)
 {
 	BEGIN(int, FF_IO_OTHER, false)
-	if (is_paired(fd))
-		return stream_shutdown(fd, how);
+	if (s == STREAM_EMULATED)
+		return exchanged_shutdown(fd, how);
 	rc = FF_REAL(shutdown)(fd, how);
 	stream_leave(s, 0);
 	return rc;
@@ -411,10 +404,15 @@ shutdown(int fd, int how)
 FF_HOOK int
 epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
-	int rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
+	int rc;
 
-	if (rc == 0 && is_stream(fd))
+	if (!likely(!stream_is_fifo(fd)) && op != EPOLL_CTL_DEL)
+		stream_watch_begins(fd);
+	rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
+	if (rc == 0 && is_stream(fd)) {
 		stream_epoll_ctl(epfd, op, fd, event);
+		stream_deaf_ctl(epfd, op, fd, event);
+	}
 	return rc;
 }
 

@@ -151,6 +151,8 @@ extern _Atomic uint64_t ff_signal_interrupts;
 enum ff_io_use { FF_IO_RECV, FF_IO_SEND, FF_IO_OTHER };
 #define FF_IO_INTERRUPTED ((void *)-1) /* these two: recv() does it all, or says EINTR */
 #define FF_IO_EMULATED	  ((void *)-2)
+/* No MSG_: it is read(), readv() or writev(), where no bytes mean that nothing is done. */
+#define FF_IO_FILE	  (1 << 28)
 struct ff_io_gate {
 	void *(*enter)(int fd, int flags);
 	void (*leave)(void *inside, int64_t moved);
@@ -159,8 +161,6 @@ struct ff_io_gate {
 	int (*poll)(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		    const sigset_t *mask);
 	int (*epoll_filter)(int epfd, struct epoll_event *events, int n);
-	/* A receiving call has returned 0: 0, or -1 and ECONNRESET. */
-	ssize_t (*ended)(int fd);
 };
 extern const struct ff_io_gate *_Atomic ff_io_gate;
 

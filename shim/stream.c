@@ -158,9 +158,6 @@ stream_reset(struct stream *s)
 	s->own = NULL;
 	s->num_watches = 0;
 	atomic_store(&s->shared, false);
-	atomic_store(&s->no_more, false);
-	atomic_store(&s->deaf, false);
-	atomic_store(&s->reset_told, false);
 	atomic_store(&s->state, STREAM_KERNEL);
 }
 
@@ -169,13 +166,7 @@ stream_reset(struct stream *s)
 static void *
 gate_enter(int fd, int flags)
 {
-	struct stream *s = stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
-
-	/* What TCP throws away, AF_UNIX gives; and what is shut down does not wait. */
-	if (!s && stream_is_exchanged_fd(fd) &&
-	    ((flags & MSG_TRUNC) || stream_is_deaf(fdtab_peek(fd)->priv)))
-		return STREAM_EMULATED;
-	return s;
+	return stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
 }
 
 static void
@@ -198,7 +189,6 @@ static const struct ff_io_gate gate = {
 	.enter = gate_enter,
 	.leave = gate_leave,
 	.recv = gate_recv,
-	.ended = stream_ended,
 	.poll_wanted = stream_poll_wanted,
 	.poll = stream_poll,
 	.epoll_filter = stream_epoll_filter,
@@ -403,9 +393,9 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 	if (!s)
 		return NULL;
 	for (;;) {
-		if (stream_state_is(s, STREAM_PAIRED) || stream_state_is(s, STREAM_STAYS))
+		if (stream_state_is(s, STREAM_STAYS))
 			break;
-		if (stream_state_is(s, STREAM_FIFO)) {
+		if (stream_is_exchanged(s)) {
 			fdobj_put(s->obj);
 			return STREAM_EMULATED;
 		}

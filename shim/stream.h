@@ -62,12 +62,9 @@ struct stream {
 	int anchor;	 /* PAIRED, FIFO: the kernel's socket. -1 */
 	int end, other;	 /* OFFERED; end: FIFO, too. -1 */
 	struct ff_tcp_page *page;
-	struct stream_own *own;	 /* FIFO */
-	_Atomic bool shared;	 /* exchanged, and since then a child may have it, too */
-	_Atomic bool no_more;	 /* exchanged, and shut down for sending */
-	_Atomic bool deaf;	 /* exchanged, and shut down for receiving */
-	_Atomic bool reset_told; /* the program knows that the other side has reset it */
-	unsigned num_watches;	 /* more than STREAM_EPOLLS: it stays */
+	struct stream_own *own; /* FIFO */
+	_Atomic bool shared;	/* exchanged, and since then a child may have it, too */
+	unsigned num_watches;	/* more than STREAM_EPOLLS: it stays */
 	struct stream_watch watches[STREAM_EPOLLS];
 	struct stream *next, *next_free; /* stream.c: all that ever were; the free list */
 	struct stream *next_asked;	 /* stream_router.c */
@@ -77,7 +74,7 @@ struct stream {
 
 /* fd has just been connected, or is being, or was accepted; peer: NULL: not known yet. */
 void stream_new(int fd, const struct sockaddr *peer);
-/* Its bytes go by FIFOs: stream_recv(), stream_send(). */
+/* It is exchanged: stream_recv(), stream_send(). */
 #define STREAM_EMULATED	   ((struct stream *)FF_IO_EMULATED)
 /* A signal has ended the wait before the call: EINTR. */
 #define STREAM_INTERRUPTED ((struct stream *)FF_IO_INTERRUPTED)
@@ -100,22 +97,15 @@ stream_leave(struct stream *s, int64_t n)
 	if (s)
 		stream_leave_slow(s, n);
 }
-/* As recvmsg() and sendmsg() of iov, of a stream that is STREAM_FIFO. -1 and errno. */
+/* As recvmsg() and sendmsg() of iov, of a stream that is exchanged. -1 and errno. */
 ssize_t stream_recv(int fd, const struct iovec *iov, size_t count, int flags);
 ssize_t stream_send(int fd, const struct iovec *iov, size_t count, int flags);
-size_t stream_room(int fd);   /* bytes that stream_send() would take now */
-size_t stream_unread(int fd); /* bytes that stream_recv() would give now */
+size_t stream_room(int fd);	  /* bytes that stream_send() would take now */
+void stream_watch_begins(int fd); /* a FIFO's is to be put into an epoll set */
+int stream_pending_error(int fd); /* SO_ERROR: taken */
+size_t stream_unread(int fd);	  /* bytes that stream_recv() would give now */
 /* recv() with MSG_TRUNC: bytes are thrown away. */
 ssize_t stream_discard(int fd, const struct iovec *iov, size_t count, int flags);
-/* A receiving call on fd has returned 0: that, or -1 and ECONNRESET. */
-ssize_t stream_ended(int fd);
-/* Has the other side reset it, and is the program to be told? Once. */
-bool stream_reset_tell(int fd);
-/* ... without telling it. */
-bool stream_is_reset(const struct stream *s);
-int stream_shutdown(int fd, int how); /* of a stream that is exchanged */
-/* The last descriptor of an exchanged stream goes: the other side is told how. Lock held. */
-void stream_close(struct stream *s);
 /* write() and writev() of a stream. */
 ssize_t stream_write(int fd, const void *buf, size_t len);
 ssize_t stream_writev(int fd, const struct iovec *iov, int count);
@@ -139,11 +129,6 @@ void stream_unlock(struct stream *s);
 bool stream_state_is(const struct stream *s, enum stream_state state);
 bool stream_is_exchanged(const struct stream *s);
 static inline bool
-stream_is_deaf(const struct stream *s)
-{
-	return atomic_load_explicit(&s->deaf, memory_order_relaxed);
-}
-static inline bool
 stream_is_exchanged_fd(int fd)
 {
 	const struct fdobj *o = fdtab_peek(fd);
@@ -159,6 +144,40 @@ stream_is_fifo(int fd)
 	return __builtin_expect(o && o->kind == FDOBJ_STREAM, 0) &&
 	       stream_state_is(o->priv, STREAM_FIFO);
 }
+
+/* ---- stream_tcp.c: what TCP would say of a stream that is exchanged ---- */
+
+/* RST, as the other side has told it: ECONNRESET, EPIPE, or 0; once, where it is taken. */
+int stream_error(struct stream *s, bool take);
+/* Nothing comes any more: 0, or -errno of what TCP would say of that. */
+int stream_ended(struct stream *s);
+bool stream_send_is_over(const struct stream *s);
+/*
+ * Nothing can be sent: 0, or -errno; the caller sends SIGPIPE. none: no bytes are to be; it takes
+ * some to find that nobody is there.
+ */
+int stream_send_error(struct stream *s, bool none);
+/* The pair has said ECONNRESET: the other side was killed with bytes unread, or has said so. */
+void stream_died(struct stream *s);
+/* The pair has refused bytes: nobody is there to take them. */
+void stream_broken(struct stream *s);
+bool stream_is_deaf(const struct stream *s);
+/* TCP_CLOSE: there is no connection left that could have a peer. */
+bool stream_is_closed(struct stream *s);
+/*
+ * Of the events that are asked for, those that there are where the pair has told of events; POLL*
+ * and EPOLL* are the same. All 0 of the pair: those that it does not tell of.
+ */
+uint32_t stream_events(struct stream *s, uint32_t asked, uint32_t events);
+int stream_shutdown(struct stream *s, int fd, int how); /* -errno */
+/* The last descriptor of an exchanged stream goes: the other side is told how. Lock held. */
+void stream_close(struct stream *s);
+/* Of one that the program has shut down for receiving, in epoll sets; behind epoll_ctl(). */
+void stream_deaf_ctl(int epfd, int op, int fd, const struct epoll_event *event);
+extern _Atomic uint32_t stream_num_deaf; /* that there have been */
+/* -1 and errno; false: it is the kernel's to do. */
+bool stream_ioctl(int fd, unsigned long request, void *arg, int *rc);
+int stream_sockopt_get(int fd, int level, int name, void *value, socklen_t *len);
 
 /* ---- stream_router.c ---- */
 
@@ -200,8 +219,6 @@ void stream_epoll_listen(struct stream *s);
  * returns how many are left.
  */
 int stream_epoll_filter(int epfd, struct epoll_event *events, int n);
-/* What poll() says of a stream that is exchanged, as TCP would; POLL* and EPOLL* are the same. */
-uint32_t stream_events(const struct stream *s, uint32_t events);
 
 /* ---- stream_wait.c ---- */
 

@@ -123,6 +123,22 @@ struct hung_up {
 	struct epoll_event *event;
 };
 
+/*
+ * AF_UNIX hangs up before TCP does, and says so whatever was asked for: where TCP says nothing yet,
+ * it is to say so once.
+ */
+static void
+watch_mend(struct stream *s, const struct stream_watch *w, struct epoll_event *event)
+{
+	struct epoll_event once = w->event;
+
+	event->events = stream_events(s, w->event.events, event->events);
+	if (event->events || w->event.events & (EPOLLET | EPOLLONESHOT))
+		return;
+	once.events |= EPOLLET;
+	(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_MOD, w->fd, &once);
+}
+
 static void
 hung_up_mend(struct stream *s, void *arg)
 {
@@ -133,23 +149,27 @@ hung_up_mend(struct stream *s, void *arg)
 	for (unsigned i = 0; i < s->num_watches && i < STREAM_EPOLLS; i++)
 		if (s->watches[i].epfd == h->epfd &&
 		    s->watches[i].event.data.u64 == h->event->data.u64)
-			h->event->events = stream_events(s, h->event->events);
+			watch_mend(s, &s->watches[i], h->event);
 }
 
 int
 stream_epoll_filter(int epfd, struct epoll_event *events, int n)
 {
+	bool router = false;
 	int left = 0;
 
 	for (int i = 0; i < n; i++) {
-		if (events[i].data.u64 == ROUTER_MARK)
+		if (events[i].data.u64 == ROUTER_MARK) {
+			router = true;
 			continue;
+		}
 		/* Rare, and a set does not say which descriptor it was. */
-		if (events[i].events & EPOLLHUP)
+		if (events[i].events & (EPOLLHUP | EPOLLERR) || atomic_load(&stream_num_deaf))
 			stream_foreach(hung_up_mend, &(struct hung_up){epfd, &events[i]});
-		events[left++] = events[i];
+		if (events[i].events)
+			events[left++] = events[i];
 	}
-	if (left < n)
+	if (router)
 		(void)stream_router_look();
 	return left;
 }

@@ -37,6 +37,8 @@ struct stream_own {
 	struct own_end rx_end, tx_end;
 	struct fifo_rx rx;
 	struct fifo_tx tx;
+	_Atomic bool
+		watched; /* by epoll, once, in any process: the pair is to be true at any time */
 	/* What the kernel's stream still held: read before the FIFO. */
 	uint8_t *front;
 	size_t front_off, front_len, front_size;
@@ -198,6 +200,12 @@ take(struct stream_own *o, const struct iovec *iov, size_t count, size_t skip, b
 	return n + fifo_get(&o->rx, iov, count, skip + n, peek);
 }
 
+static bool
+is_there(struct stream_own *o)
+{
+	return o->front_off < o->front_len || fifo_bytes(&o->rx);
+}
+
 /* Nothing is there. 1: something came; 0: nothing, and what else there is to say is in *ret. */
 static int
 rest(struct stream_own *o, ssize_t *ret)
@@ -207,12 +215,8 @@ rest(struct stream_own *o, ssize_t *ret)
 	*ret = -EAGAIN;
 	if (o->rx.broken)
 		*ret = -ECONNRESET;
-	else if (o->rx.error) {
-		*ret = -o->rx.error;
-		o->rx.error = 0;
-		o->rx.end = true;
-	} else if (o->rx.end)
-		*ret = 0;
+	else if (o->rx.end || o->rx.error)
+		*ret = 0; /* AF_UNIX's ECONNRESET may be about bytes that only tell: stream_tcp.c */
 	return 0;
 }
 
@@ -241,8 +245,21 @@ recv_once(struct stream *s, const struct iovec *iov, size_t count, size_t skip, 
 			break;
 		}
 	} while (ret >= 0);
+	/* A reader that has got all it asked for may wait before it asks again. */
+	if ((size_t)ret == want && tell && !peek && !is_there(o))
+		(void)fifo_rx_rest(&o->rx);
 	end_unlock(&o->rx_end);
 	return ret;
+}
+
+/* Nothing, when there is something: as TCP, it waits for that. */
+static ssize_t
+recv_nothing(struct stream *s, int fd, int flags)
+{
+	uint8_t byte;
+	ssize_t n = stream_fifo_recv(s, fd, &(struct iovec){&byte, 1}, 1, flags | MSG_PEEK);
+
+	return n > 0 ? 0 : n;
 }
 
 ssize_t
@@ -255,9 +272,9 @@ stream_fifo_recv(struct stream *s, int fd, const struct iovec *iov, size_t count
 	int rc;
 
 	if (!want)
-		return 0;
+		return recv_nothing(s, fd, flags);
 	for (;;) {
-		bool watched = s->num_watches != 0;
+		bool watched = atomic_load_explicit(&o->watched, memory_order_relaxed);
 
 		n = recv_once(s, iov, count, done, want - done, peek, watched);
 		if (n > 0)
@@ -310,23 +327,12 @@ stream_fifo_is_readable(struct stream *s)
 	bool is;
 
 	end_lock(&o->rx_end);
-	is = o->front_off < o->front_len || fifo_bytes(&o->rx) || fifo_rx_rest(&o->rx) ||
-	     o->rx.end || o->rx.error || o->rx.broken;
+	is = is_there(o) || fifo_rx_rest(&o->rx) || o->rx.end || o->rx.error || o->rx.broken;
 	end_unlock(&o->rx_end);
 	return is;
 }
 
 /* ---- sending ---- */
-
-/* The pair's own word on a stream that takes nothing more: EPIPE and its signal, ECONNRESET. */
-static ssize_t
-send_fail(int fd, int flags)
-{
-	static const char byte;
-
-	return FF_REAL(send)(fd, &byte, 1, (flags & MSG_NOSIGNAL) | MSG_DONTWAIT) < 0 ? -errno
-										      : -EPIPE;
-}
 
 static bool
 peer_is_gone(int fd)
@@ -345,8 +351,8 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 	int rc = 0;
 
 	while (done < want) {
-		if (atomic_load_explicit(&s->no_more, memory_order_relaxed))
-			return done ? (ssize_t)done : send_fail(fd, flags);
+		if (done && stream_send_is_over(s))
+			return (ssize_t)done;
 		end_lock(&o->tx_end);
 		n = fifo_put(&o->tx, iov, count, done, false);
 		broken = o->tx.broken;
@@ -365,7 +371,7 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 		if (n)
 			continue;
 		if (o->tx.error || peer_is_gone(fd))
-			return done ? (ssize_t)done : send_fail(fd, flags);
+			return done ? (ssize_t)done : -EPIPE;
 		if (!may_block(fd, flags)) {
 			rc = -EAGAIN;
 			break;
@@ -387,6 +393,25 @@ stream_fifo_room(struct stream *s)
 	n = fifo_room(&o->tx);
 	end_unlock(&o->tx_end);
 	return n;
+}
+
+bool
+stream_fifo_is_drained(struct stream *s)
+{
+	struct stream_own *o = s->own;
+	bool is;
+
+	end_lock(&o->tx_end);
+	is = fifo_room(&o->tx) == FF_FIFO_SIZE;
+	end_unlock(&o->tx_end);
+	return is;
+}
+
+void
+stream_fifo_watch(struct stream *s)
+{
+	atomic_store(&s->own->watched, true);
+	(void)stream_fifo_is_readable(s);
 }
 
 /* ---- beginning and end ---- */
@@ -423,6 +448,7 @@ stream_fifo_begin(struct stream *s, size_t front_len)
 	struct ff_fifo *in = &s->page->fifo[1 - s->side];
 
 	o->front_len = front_len;
+	atomic_store(&o->watched, s->num_watches != 0);
 	o->rx_end.spin_ns = o->tx_end.spin_ns = SPIN_FIRST_NS;
 	fifo_init(in);
 	fifo_rx_init(&o->rx, in, memory + FF_TCP_RING(1 - s->side), s->end);

@@ -20,6 +20,9 @@ size_t stream_fifo_room(struct stream *s);
 size_t stream_fifo_unread(struct stream *s); /* FIONREAD */
 /* The kernel calls the descriptor readable: is it? */
 bool stream_fifo_is_readable(struct stream *s);
+bool stream_fifo_is_drained(struct stream *s); /* the other side has read all */
+/* Before it is in an epoll set: from now on the kernel is right at any time. */
+void stream_fifo_watch(struct stream *s);
 
 /* The exchange (stream_meet.c), lock of s held. False: no memory. */
 bool stream_fifo_prepare(struct stream *s);

@@ -90,6 +90,13 @@ enum ff_tcp_step {
 
 #define FF_TCP_FLAG_RESET 1u /* this side is being closed by SO_LINGER 0: ECONNRESET, not EOF */
 #define FF_TCP_FLAG_FIFO  2u /* this side would have the FIFOs; set before its first step */
+/* What a side has done since the exchange, before the pair tells of it; never taken back. */
+#define FF_TCP_FLAG_FIN	  4u /* it sends nothing more */
+#define FF_TCP_FLAG_DEAF                                                         \
+	8u /* SHUT_RD: it receives nothing more; with FIN, a reset answers bytes \
+	    */
+#define FF_TCP_FLAG_CLOSED 16u
+#define FF_TCP_FLAG_TOLD   32u /* its program knows that the other side has reset it */
 
 /* Writer: the shim of that side. Reader: the other one. */
 struct ff_tcp_side {
