@@ -19,6 +19,7 @@
 #include "fork.h"
 #include "path.h"
 #include "real.h"
+#include "stream_end.h"
 #include "stream_fifo.h"
 #include "stream_prefix.h"
 
@@ -288,6 +289,7 @@ stream_fork_child(void)
 	stream_foreach(child_reset, NULL);
 	stream_router_fork_child();
 	stream_wait_fork_child();
+	stream_end_fork_child();
 }
 
 /* ---- calls ---- */
