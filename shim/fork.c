@@ -48,7 +48,7 @@ fork_init_once(void)
 	fork_page = p;
 	(void)fork_generation();
 	/* Early rather than at the first call: the parent's channel must not outlive it here. */
-	pthread_atfork(stream_forked, NULL, fork_child);
+	pthread_atfork(stream_fork_begin, stream_fork_end, fork_child);
 }
 
 int

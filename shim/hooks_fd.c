@@ -31,6 +31,14 @@ device_of(const struct fdobj *o)
 	return o && o->kind == FDOBJ_UVERBS ? o->priv : NULL;
 }
 
+static bool
+is_stream(int fd)
+{
+	const struct fdobj *o = fdtab_peek(fd);
+
+	return o && o->kind == FDOBJ_STREAM;
+}
+
 /* ---- the device's operations ---- */
 
 static ssize_t
@@ -90,6 +98,29 @@ writev(int fd, const struct iovec *iov, int count)
 	return ff_real.writev(fd, iov, count);
 }
 
+/* Signals for the socket: its file sends them, and an exchange would be another file. */
+static bool
+is_of_signals(unsigned long request, const void *arg)
+{
+	return request == FIOSETOWN || request == SIOCSPGRP ||
+	       (request == FIOASYNC && *(const int *)arg);
+}
+
+static int
+ioctl_held(int fd, unsigned long request, void *arg)
+{
+	struct stream *s;
+	int rc;
+
+	if (arg && is_of_signals(request, arg))
+		stream_stays(fd);
+	s = stream_hold(fd);
+	if (!stream_is_exchanged_fd(fd) || !stream_ioctl(fd, request, arg, &rc))
+		rc = ff_real.ioctl(fd, request, arg);
+	stream_release(s);
+	return rc;
+}
+
 FF_HOOK int
 ioctl(int fd, unsigned long request, ...)
 {
@@ -105,10 +136,8 @@ ioctl(int fd, unsigned long request, ...)
 		errno = ENOTTY;
 		return -1;
 	}
-	if (request == FIONREAD && stream_is_fifo(fd)) {
-		*(int *)arg = (int)stream_unread(fd);
-		return 0;
-	}
+	if (!likely(!is_stream(fd)))
+		return ioctl_held(fd, request, arg);
 	return ff_real.ioctl(fd, request, arg);
 }
 
@@ -166,14 +195,21 @@ forget(int fd)
 FF_HOOK int
 close(int fd)
 {
+	struct stream *s;
+	int rc;
+
 	if (likely(!fdtab_peek(fd)))
 		return ff_real.close(fd);
 	if (is_protected(fd)) {
 		errno = EBADF;
 		return -1;
 	}
+	/* An exchange must not meet a number that is free already, and perhaps another file's. */
+	s = stream_hold(fd);
 	forget(fd);
-	return ff_real.close(fd);
+	rc = ff_real.close(fd);
+	stream_release(s);
+	return rc;
 }
 
 /* to is a new name of from: the kernel knows already. */
@@ -203,27 +239,62 @@ duplicated(int from, int to)
 FF_HOOK int
 dup(int fd)
 {
-	return duplicated(fd, ff_real.dup(fd));
+	struct stream *s = stream_hold(fd);
+	int to = duplicated(fd, ff_real.dup(fd));
+
+	stream_release(s);
+	return to;
+}
+
+/* flags: NULL: dup2(). newfd is closed by it. */
+static int
+replace(int oldfd, int newfd, const int *flags)
+{
+	struct stream *from, *gone;
+	int to;
+
+	if (newfd != oldfd && is_protected(newfd)) {
+		errno = EBUSY;
+		return -1;
+	}
+	if (newfd <= STDERR_FILENO && newfd != oldfd)
+		stream_stays(oldfd); /* libc itself reads and writes these */
+	from = stream_hold(oldfd);
+	gone = stream_hold(newfd);
+	to = flags ? ff_real.dup3(oldfd, newfd, *flags) : ff_real.dup2(oldfd, newfd);
+	to = duplicated(oldfd, to);
+	stream_release(gone);
+	stream_release(from);
+	return to;
 }
 
 FF_HOOK int
 dup2(int oldfd, int newfd)
 {
-	if (newfd != oldfd && is_protected(newfd)) {
-		errno = EBUSY;
-		return -1;
-	}
-	return duplicated(oldfd, ff_real.dup2(oldfd, newfd));
+	return replace(oldfd, newfd, NULL);
 }
 
 FF_HOOK int
 dup3(int oldfd, int newfd, int flags)
 {
-	if (newfd != oldfd && is_protected(newfd)) {
-		errno = EBUSY;
-		return -1;
-	}
-	return duplicated(oldfd, ff_real.dup3(oldfd, newfd, flags));
+	return replace(oldfd, newfd, &flags);
+}
+
+static int
+stream_fcntl(int fd, int cmd, void *arg)
+{
+	struct stream *s;
+	int ret;
+
+	if (cmd == F_SETOWN || cmd == F_SETOWN_EX || cmd == F_SETSIG ||
+	    (cmd == F_SETFL && ((uintptr_t)arg & O_ASYNC)))
+		stream_stays(fd);
+	s = stream_hold(fd);
+	ret = ff_real.fcntl(fd, cmd, arg);
+	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+		ret = duplicated(fd, ret);
+	stream_release(s);
+	return ret;
 }
 
 FF_HOOK int
@@ -236,6 +307,8 @@ fcntl(int fd, int cmd, ...)
 	va_start(ap, cmd);
 	arg = va_arg(ap, void *);
 	va_end(ap);
+	if (!likely(!is_stream(fd)))
+		return stream_fcntl(fd, cmd, arg);
 	ret = ff_real.fcntl(fd, cmd, arg);
 	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
 		return duplicated(fd, ret);
@@ -263,7 +336,10 @@ close_around_hidden(unsigned int first, unsigned int last, int flags)
 
 	for (fd = fdtab_next(first); fd >= 0 && (unsigned int)fd <= last; fd = fdtab_next(fd + 1)) {
 		if (!is_protected(fd)) {
-			forget(fd);
+			if (is_stream(fd) && !flags)
+				close(fd);
+			else
+				forget(fd);
 			continue;
 		}
 		if ((unsigned int)fd > from && ff_real.close_range(from, fd - 1, flags) < 0)

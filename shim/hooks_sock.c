@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -34,7 +35,7 @@ is_stream(int fd)
 FF_HOOK int
 connect(int fd, const struct sockaddr *sa, socklen_t len)
 {
-	int rc = FF_REAL(connect)(fd, sa, len);
+	int rc = FF_REAL(connect)(stream_anchor(fd), sa, len);
 
 	if ((rc == 0 || errno == EINPROGRESS) && sa && len >= sizeof(struct sockaddr_in) &&
 	    (sa->sa_family == AF_INET || sa->sa_family == AF_INET6) && !fdtab_peek(fd))
@@ -74,24 +75,21 @@ accept(int fd, struct sockaddr *sa, socklen_t *len)
 		return -1;                                  \
 	}
 
-static bool
-is_paired(int fd)
+/* Urgent bytes, and pages that the kernel keeps: what an exchange must not meet. */
+static void
+flags_look(int fd, int flags)
 {
-	const struct fdobj *o = fdtab_peek(fd);
-
-	return o && o->kind == FDOBJ_STREAM && stream_is_exchanged(o->priv);
+	if (!likely(!(flags & (MSG_OOB | MSG_ZEROCOPY))) && is_stream(fd))
+		stream_stays(fd);
 }
 
 FF_HOOK ssize_t
 send(int fd, const void *buf, size_t len, int flags)
 {
+	flags_look(fd, flags);
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
-	if (!s && is_stream(fd) && stream_reset_tell(fd)) {
-		errno = ECONNRESET;
-		return -1;
-	}
 	rc = FF_REAL(send)(fd, buf, len, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -100,33 +98,14 @@ send(int fd, const void *buf, size_t len, int flags)
 FF_HOOK ssize_t
 sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to, socklen_t to_len)
 {
+	flags_look(fd, flags);
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
+	/* TCP takes no notice of an address, once connected. */
 	if (__builtin_expect(s == STREAM_EMULATED, 0))
 		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, flags);
-	/* TCP takes no notice of an address, once connected. */
-	if (!s && is_paired(fd)) {
-		if (stream_reset_tell(fd)) {
-			errno = ECONNRESET;
-			return -1;
-		}
-		to = NULL;
-	}
-	rc = FF_REAL(sendto)(fd, buf, len, flags, to, to ? to_len : 0);
+	rc = FF_REAL(sendto)(fd, buf, len, flags, to, to_len);
 	stream_leave(s, rc);
 	return rc;
-}
-
-/* What TCP takes no notice of. */
-static struct msghdr
-plain_message(const struct msghdr *m)
-{
-	struct msghdr plain = *m;
-
-	plain.msg_name = NULL;
-	plain.msg_namelen = 0;
-	plain.msg_control = NULL;
-	plain.msg_controllen = 0;
-	return plain;
 }
 
 /* A stream that is passed to somebody is his as well. */
@@ -143,7 +122,7 @@ message_passes(const struct msghdr *m)
 		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(fd)) <= c->cmsg_len; i++) {
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
 			if (is_stream(fd))
-				stream_stays(fd);
+				stream_passed(fd);
 		}
 	}
 }
@@ -151,23 +130,15 @@ message_passes(const struct msghdr *m)
 FF_HOOK ssize_t
 sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	struct msghdr plain;
-
+	flags_look(fd, flags);
 	BEGIN(ssize_t, FF_IO_SEND, !(flags & MSG_DONTWAIT))
-	/* What it is to send nobody knows: the kernel says so. */
+	/* TCP takes no notice of the rest. What there is to send nobody knows: the kernel says so.
+	 */
 	if (__builtin_expect(s == STREAM_EMULATED && m, 0))
 		return stream_send(fd, m->msg_iov, m->msg_iovlen, flags);
 	s = s == STREAM_EMULATED ? NULL : s;
-	if (!s && is_paired(fd) && stream_reset_tell(fd)) {
-		errno = ECONNRESET;
-		return -1;
-	}
-	if (!likely(!is_stream(fd)) && is_paired(fd) && m) {
-		plain = plain_message(m);
-		m = &plain;
-	} else if (!s && m && m->msg_control) {
+	if (!s && m && m->msg_control)
 		message_passes(m);
-	}
 	rc = FF_REAL(sendmsg)(fd, m, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -207,6 +178,11 @@ stream_recvmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
 	unsigned int i;
 	ssize_t rc;
 
+	/* An error comes before bytes here, as the kernel has it. */
+	if (!(flags & MSG_ERRQUEUE) && (rc = stream_pending_error(fd))) {
+		errno = (int)rc;
+		return -1;
+	}
 	for (i = 0; i < n; i++) {
 		rc = recvmsg(fd, &m[i].msg_hdr, flags & ~MSG_WAITFORONE);
 		if (rc < 0)
@@ -343,7 +319,7 @@ splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned 
 	{                                                                                     \
 		BEGIN(ssize_t, use, true)                                                     \
 		if (s == STREAM_EMULATED)                                                     \
-			return emulated(fd, iov, (size_t)n, 0);                               \
+			return emulated(fd, iov, (size_t)n, FF_IO_FILE);                      \
 		rc = FF_REAL(name)(fd, iov, n, off, flags);                                   \
 		stream_leave(s, rc);                                                          \
 		return rc;                                                                    \
@@ -359,13 +335,25 @@ VECTOR(pwritev64v2, FF_IO_SEND, off64_t, stream_send)
 FF_HOOK int
 getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 {
-	return FF_REAL(getsockname)(stream_anchor(fd), sa, len);
+	struct stream *s = stream_hold(fd);
+	int rc = FF_REAL(getsockname)(stream_anchor(fd), sa, len);
+
+	stream_release(s);
+	return rc;
 }
 
 FF_HOOK int
 getpeername(int fd, struct sockaddr *sa, socklen_t *len)
 {
-	return FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+	struct stream *s = stream_hold(fd);
+	int rc = -1;
+
+	if (s && stream_is_exchanged(s) && stream_is_closed(s))
+		errno = ENOTCONN;
+	else
+		rc = FF_REAL(getpeername)(stream_anchor(fd), sa, len);
+	stream_release(s);
+	return rc;
 }
 
 /* Those of the socket that the bytes go through. */
@@ -379,28 +367,53 @@ is_of_bytes(int level, int name)
 FF_HOOK int
 getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
-	if (is_of_bytes(level, name))
-		return FF_REAL(getsockopt)(fd, level, name, value, len);
-	return FF_REAL(getsockopt)(stream_anchor(fd), level, name, value, len);
+	struct stream *s;
+	int rc;
+
+	if (is_stream(fd) && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
+		stream_stays(fd);
+	s = stream_hold(fd);
+	if (s && stream_is_exchanged(s) && (name == SO_ERROR || !is_of_bytes(level, name)))
+		rc = stream_sockopt_get(fd, level, name, value, len);
+	else
+		rc = FF_REAL(getsockopt)(fd, level, name, value, len);
+	stream_release(s);
+	return rc;
 }
 
 FF_HOOK int
 setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
-	if (is_stream(fd) && !is_paired(fd) &&
-	    (is_of_bytes(level, name) || (level == SOL_SOCKET && name == SO_OOBINLINE)))
+	struct stream *s;
+	int rc;
+
+	if (is_stream(fd) && !stream_kernel_is_simple_option(level, name))
 		stream_stays(fd);
-	if (is_of_bytes(level, name))
-		return FF_REAL(setsockopt)(fd, level, name, value, len);
-	return FF_REAL(setsockopt)(stream_anchor(fd), level, name, value, len);
+	s = stream_hold(fd);
+	rc = FF_REAL(setsockopt)(is_of_bytes(level, name) ? fd : stream_anchor(fd), level, name,
+				 value, len);
+	stream_release(s);
+	return rc;
+}
+
+static int
+exchanged_shutdown(int fd, int how)
+{
+	struct stream *s = stream_get(fd);
+	int rc = s ? stream_shutdown(s, fd, how) : -EBADF;
+
+	if (s)
+		fdobj_put(s->obj);
+	errno = rc ? -rc : errno;
+	return rc ? -1 : 0;
 }
 
 FF_HOOK int
 shutdown(int fd, int how)
 {
 	BEGIN(int, FF_IO_OTHER, false)
-	if (is_paired(fd))
-		return stream_shutdown(fd, how);
+	if (s == STREAM_EMULATED)
+		return exchanged_shutdown(fd, how);
 	rc = FF_REAL(shutdown)(fd, how);
 	stream_leave(s, 0);
 	return rc;
@@ -411,10 +424,17 @@ shutdown(int fd, int how)
 FF_HOOK int
 epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
-	int rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
+	struct stream *s = stream_hold(fd);
+	int rc;
 
-	if (rc == 0 && is_stream(fd))
+	if (!likely(!stream_is_fifo(fd)) && op != EPOLL_CTL_DEL)
+		stream_watch_begins(fd);
+	rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
+	if (rc == 0 && is_stream(fd)) {
 		stream_epoll_ctl(epfd, op, fd, event);
+		stream_deaf_ctl(epfd, op, fd, event);
+	}
+	stream_release(s);
 	return rc;
 }
 
@@ -461,36 +481,4 @@ pselect(int n, fd_set *in, fd_set *out, fd_set *err, const struct timespec *time
 	if (likely(!select_wanted(n, in, out)))
 		return FF_REAL(pselect)(n, in, out, err, timeout, mask);
 	return stream_select(n, in, out, err, timeout, mask);
-}
-
-/* ---- processes that get our descriptors ---- */
-
-FF_HOOK int
-posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
-	    const posix_spawnattr_t *attr, char *const argv[], char *const env[])
-{
-	stream_forked();
-	return FF_REAL(posix_spawn)(pid, path, actions, attr, argv, env);
-}
-
-FF_HOOK int
-posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
-	     const posix_spawnattr_t *attr, char *const argv[], char *const env[])
-{
-	stream_forked();
-	return FF_REAL(posix_spawnp)(pid, file, actions, attr, argv, env);
-}
-
-FF_HOOK int
-system(const char *command)
-{
-	stream_forked();
-	return FF_REAL(system)(command);
-}
-
-FF_HOOK FILE *
-popen(const char *command, const char *mode)
-{
-	stream_forked();
-	return FF_REAL(popen)(command, mode);
 }

@@ -329,6 +329,16 @@ fork(void)
 	return pid;
 }
 
+/* Streams (real.h) are to know of forks that have no handlers. */
+static void
+forked(void)
+{
+	const struct ff_io_gate *gate = atomic_load_explicit(&ff_io_gate, memory_order_acquire);
+
+	if (gate)
+		gate->forked();
+}
+
 /* No atfork handlers, no locks: async-signal-safe, and so is this. */
 FF_HOOK pid_t
 _Fork(void)
@@ -337,6 +347,7 @@ _Fork(void)
 	uint64_t mask;
 	pid_t pid;
 
+	forked();
 	if (!atomic_load(&ff_mem.active))
 		return FF_REAL(_Fork)();
 	if (section_enter(&s, &mask)) {
@@ -378,6 +389,8 @@ clone(int (*fn)(void *), void *stack, int flags, void *arg, ...)
 	tls = va_arg(ap, void *);
 	ctid = va_arg(ap, void *);
 	va_end(ap);
+	if (!(flags & CLONE_FILES))
+		forked();
 	if ((flags & CLONE_VM) || !fn || !stack || !atomic_load(&ff_mem.active))
 		return FF_REAL(clone)(fn, stack, flags, arg, ptid, tls, ctid);
 	if (section_enter(&start.snap, &start.mask)) {

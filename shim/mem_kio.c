@@ -58,21 +58,23 @@ io_gate(void)
  * One that takes from a socket; msgflags: its flags; iov, count and rflags: what it wants, in other
  * words, evaluated only where the gate does it.
  */
-#define HOOK_RECV(name, msgflags, params, args, iov, count, rflags)                       \
-	FF_HOOK ssize_t name params                                                       \
-	{                                                                                 \
-		const struct ff_io_gate *gate = io_gate();                                \
-		void *in = NULL;                                                          \
-		ssize_t rc;                                                               \
-                                                                                          \
-		if (__builtin_expect(!!gate, 0))                                          \
-			in = gate->enter(fd, msgflags);                                   \
-		if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0)) \
-			return gate->recv(in, fd, iov, count, rflags);                    \
-		RETRY(rc, FF_REAL(name) args);                                            \
-		if (__builtin_expect(!!in, 0))                                            \
-			gate->leave(in, rc);                                              \
-		return __builtin_expect(rc == 0 && gate, 0) ? gate->ended(fd) : rc;       \
+#define HOOK_RECV(name, msgflags, params, args, iov, count, rflags)                         \
+	FF_HOOK ssize_t name params                                                         \
+	{                                                                                   \
+		const struct ff_io_gate *gate = io_gate();                                  \
+		void *in = NULL;                                                            \
+		ssize_t rc;                                                                 \
+                                                                                            \
+		if (__builtin_expect(!!gate, 0))                                            \
+			in = gate->enter(fd, msgflags);                                     \
+		if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0)) { \
+			RETRY(rc, gate->recv(in, fd, iov, count, rflags));                  \
+			return rc;                                                          \
+		}                                                                           \
+		RETRY(rc, FF_REAL(name) args);                                              \
+		if (__builtin_expect(!!in, 0))                                              \
+			gate->leave(in, rc);                                                \
+		return rc;                                                                  \
 	}
 
 #define ONE(buf, len) (&(struct iovec){buf, len})
@@ -104,12 +106,14 @@ read_gated(int fd, void *buf, size_t len)
 
 	if (__builtin_expect(!!gate, 0))
 		in = gate->enter(fd, 0);
-	if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0))
-		return gate->recv(in, fd, ONE(buf, len), 1, 0);
+	if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0)) {
+		RETRY(rc, gate->recv(in, fd, ONE(buf, len), 1, FF_IO_FILE));
+		return rc;
+	}
 	RETRY(rc, FF_REAL(read)(fd, buf, len));
 	if (__builtin_expect(!!in, 0))
 		gate->leave(in, rc);
-	return __builtin_expect(rc == 0 && gate, 0) ? gate->ended(fd) : rc;
+	return rc;
 }
 
 FF_HOOK ssize_t
@@ -122,7 +126,8 @@ read(int fd, void *buf, size_t len)
 	return __builtin_expect(!!filter, 0) ? filter(fd, buf, len, n) : n;
 }
 
-HOOK_RECV(readv, 0, (int fd, const struct iovec *iov, int n), (fd, iov, n), iov, (size_t)n, 0)
+HOOK_RECV(readv, 0, (int fd, const struct iovec *iov, int n), (fd, iov, n), iov, (size_t)n,
+	  FF_IO_FILE)
 HOOK(ssize_t, pread, (int fd, void *buf, size_t len, off_t off), (fd, buf, len, off))
 HOOK(ssize_t, pread64, (int fd, void *buf, size_t len, off64_t off), (fd, buf, len, off))
 HOOK(ssize_t, preadv, (int fd, const struct iovec *iov, int n, off_t off), (fd, iov, n, off))
@@ -286,7 +291,7 @@ epoll_pwait2(int fd, struct epoll_event *ev, int n, const struct timespec *timeo
 /* ---- the fortified names ---- */
 
 HOOK_RECV(__read_chk, 0, (int fd, void *buf, size_t len, size_t size), (fd, buf, len, size),
-	  ONE(buf, len < size ? len : size), 1, 0)
+	  ONE(buf, len < size ? len : size), 1, FF_IO_FILE)
 HOOK(ssize_t, __pread_chk, (int fd, void *buf, size_t len, off_t off, size_t size),
      (fd, buf, len, off, size))
 HOOK(ssize_t, __pread64_chk, (int fd, void *buf, size_t len, off64_t off, size_t size),

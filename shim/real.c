@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../memif-bridge/rawsys.h"
 #include "real.h"
 
 static ssize_t
@@ -207,6 +208,24 @@ sys_madvise(void *addr, size_t len, int advice)
 	return (int)syscall(SYS_madvise, addr, len, advice);
 }
 
+/* As libc's, without the hook: it is what that goes on to. */
+static long
+sys_syscall(long nr, ...)
+{
+	long arg[6], ret;
+	va_list ap;
+
+	va_start(ap, nr);
+	for (unsigned i = 0; i < 6; i++)
+		arg[i] = va_arg(ap, long);
+	va_end(ap);
+	ret = ff_sys6(nr, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+	if ((unsigned long)ret < -4095ul)
+		return ret;
+	errno = (int)-ret;
+	return -1;
+}
+
 #define BOOT(name) .name = sys_##name
 struct ff_real ff_real = {
 	BOOT(read),	BOOT(write),   BOOT(writev), BOOT(close),      BOOT(close_range),
@@ -214,7 +233,7 @@ struct ff_real ff_real = {
 	BOOT(ioctl),	BOOT(open),    BOOT(openat), BOOT(stat),       BOOT(lstat),
 	BOOT(fstat),	BOOT(fstatat), BOOT(statx),  BOOT(access),     BOOT(faccessat),
 	BOOT(readlink), BOOT(mmap),    BOOT(munmap), BOOT(readlinkat), BOOT(mremap),
-	BOOT(madvise),
+	BOOT(madvise),	BOOT(syscall),
 };
 #undef BOOT
 

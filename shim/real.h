@@ -88,6 +88,25 @@ typedef int (*ff_dirent_compar)(const struct dirent **, const struct dirent **);
 	   char *const[], char *const[]))                                                        \
 	X(int, system, (const char *))                                                           \
 	X(FILE *, popen, (const char *, const char *))                                           \
+	X(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *, int, int))       \
+	X(pid_t, vfork, (void))                                                                  \
+	X(long, syscall, (long, ...))                                                            \
+	X(int, execve, (const char *, char *const[], char *const[]))                             \
+	X(int, execv, (const char *, char *const[]))                                             \
+	X(int, execvp, (const char *, char *const[]))                                            \
+	X(int, execvpe, (const char *, char *const[], char *const[]))                            \
+	X(int, fexecve, (int, char *const[], char *const[]))                                     \
+	X(int, execveat, (int, const char *, char *const[], char *const[], int))                 \
+	X(FILE *, fdopen, (int, const char *))                                                   \
+	X(int, fclose, (FILE *))                                                                 \
+	X(int, socketpair, (int, int, int, int *))                                               \
+	X(int, pipe, (int *))                                                                    \
+	X(int, pipe2, (int *, int))                                                              \
+	X(int, eventfd, (unsigned int, int))                                                     \
+	X(int, epoll_create, (int))                                                              \
+	X(int, epoll_create1, (int))                                                             \
+	X(int, timerfd_create, (clockid_t, int))                                                 \
+	X(int, memfd_create, (const char *, unsigned int))                                       \
 	X(ssize_t, write, (int, const void *, size_t))                                           \
 	X(ssize_t, writev, (int, const struct iovec *, int))                                     \
 	X(int, close, (int))                                                                     \
@@ -151,6 +170,8 @@ extern _Atomic uint64_t ff_signal_interrupts;
 enum ff_io_use { FF_IO_RECV, FF_IO_SEND, FF_IO_OTHER };
 #define FF_IO_INTERRUPTED ((void *)-1) /* these two: recv() does it all, or says EINTR */
 #define FF_IO_EMULATED	  ((void *)-2)
+/* No MSG_: it is read(), readv() or writev(), where no bytes mean that nothing is done. */
+#define FF_IO_FILE	  (1 << 28)
 struct ff_io_gate {
 	void *(*enter)(int fd, int flags);
 	void (*leave)(void *inside, int64_t moved);
@@ -159,8 +180,7 @@ struct ff_io_gate {
 	int (*poll)(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		    const sigset_t *mask);
 	int (*epoll_filter)(int epfd, struct epoll_event *events, int n);
-	/* A receiving call has returned 0: 0, or -1 and ECONNRESET. */
-	ssize_t (*ended)(int fd);
+	void (*forked)(void); /* is about to be, without atfork handlers */
 };
 extern const struct ff_io_gate *_Atomic ff_io_gate;
 

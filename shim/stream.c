@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../memif-bridge/rawsys.h"
@@ -41,17 +43,23 @@ stream_state_is(const struct stream *s, enum stream_state state)
 	return atomic_load_explicit(&s->state, memory_order_acquire) == state;
 }
 
-/* A handler that ran here could come back to the same lock: signals wait. */
+/*
+ * A handler that ran here could come back to the same lock: signals wait. So does cancellation:
+ * nobody would give the lock back.
+ */
 #define SIGNALS_ALL UINT64_MAX
 
 void
 stream_lock(struct stream *s)
 {
 	uint64_t all_signals = SIGNALS_ALL, mask = 0;
+	int cancel;
 
 	ff_sys_sigmask(SIG_BLOCK, &all_signals, &mask);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	ff_lock_acquire(&s->lock);
 	s->mask = mask;
+	s->cancel = cancel;
 }
 
 bool
@@ -59,10 +67,13 @@ stream_trylock(struct stream *s)
 {
 	uint64_t all_signals = SIGNALS_ALL, mask = 0;
 	uint32_t free_word = 0;
+	int cancel;
 
 	ff_sys_sigmask(SIG_BLOCK, &all_signals, &mask);
 	if (atomic_compare_exchange_strong(&s->lock.word, &free_word, 1)) {
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 		s->mask = mask;
+		s->cancel = cancel;
 		return true;
 	}
 	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
@@ -73,9 +84,11 @@ void
 stream_unlock(struct stream *s)
 {
 	uint64_t mask = s->mask;
+	int cancel = s->cancel;
 
 	ff_lock_release(&s->lock);
 	ff_sys_sigmask(SIG_SETMASK, &mask, NULL);
+	pthread_setcancelstate(cancel, NULL);
 }
 
 bool
@@ -155,12 +168,11 @@ stream_reset(struct stream *s)
 	s->misses = 0;
 	s->anchor = s->end = s->other = -1;
 	s->page = NULL;
+	s->mapped = 0;
+	s->inode = 0;
 	s->own = NULL;
 	s->num_watches = 0;
 	atomic_store(&s->shared, false);
-	atomic_store(&s->no_more, false);
-	atomic_store(&s->deaf, false);
-	atomic_store(&s->reset_told, false);
 	atomic_store(&s->state, STREAM_KERNEL);
 }
 
@@ -169,13 +181,9 @@ stream_reset(struct stream *s)
 static void *
 gate_enter(int fd, int flags)
 {
-	struct stream *s = stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
-
-	/* What TCP throws away, AF_UNIX gives; and what is shut down does not wait. */
-	if (!s && stream_is_exchanged_fd(fd) &&
-	    ((flags & MSG_TRUNC) || stream_is_deaf(fdtab_peek(fd)->priv)))
-		return STREAM_EMULATED;
-	return s;
+	if (flags & (MSG_OOB | MSG_ERRQUEUE))
+		stream_stays(fd);
+	return stream_enter(fd, FF_IO_RECV, !(flags & MSG_DONTWAIT));
 }
 
 static void
@@ -198,10 +206,10 @@ static const struct ff_io_gate gate = {
 	.enter = gate_enter,
 	.leave = gate_leave,
 	.recv = gate_recv,
-	.ended = stream_ended,
 	.poll_wanted = stream_poll_wanted,
 	.poll = stream_poll,
 	.epoll_filter = stream_epoll_filter,
+	.forked = stream_forked,
 };
 
 void
@@ -213,6 +221,7 @@ stream_new(int fd, const struct sockaddr *peer)
 
 	if (!stream_prefix_wanted(fd, peer) || fork_init() || fork_shares_memory())
 		goto out;
+	stream_cancel_init();
 	s = stream_alloc();
 	if (!s)
 		goto out;
@@ -237,6 +246,38 @@ stream_get(int fd)
 	return NULL;
 }
 
+struct stream *
+stream_hold_slow(int fd)
+{
+	struct stream *s;
+	int saved = errno;
+
+	/* A child that shares our memory has descriptors of its own. */
+	if (fork_shares_memory() || !(s = stream_get(fd)))
+		return NULL;
+	atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
+	while (atomic_load(&s->shut)) {
+		atomic_fetch_sub(&s->inside, 1);
+		stream_lock(s);
+		stream_unlock(s);
+		atomic_fetch_add(&s->inside, 1);
+	}
+	stream_cancel_push(s, true);
+	errno = saved;
+	return s;
+}
+
+void
+stream_release_slow(struct stream *s)
+{
+	int saved = errno;
+
+	stream_cancel_pop();
+	atomic_fetch_sub(&s->inside, 1);
+	fdobj_put(s->obj);
+	errno = saved;
+}
+
 int
 stream_anchor(int fd)
 {
@@ -249,81 +290,35 @@ stream_anchor(int fd)
 	return stream_is_exchanged(s) ? s->anchor : fd;
 }
 
-static void
-stays(struct stream *s, void *arg)
-{
-	if (stream_is_exchanged(s))
-		atomic_store(&s->shared, true);
-	if (stream_is_exchanged(s) || stream_state_is(s, STREAM_STAYS))
-		return;
-	stream_lock(s);
-	if (!stream_is_exchanged(s)) {
-		stream_forget(s);
-		stream_offer_drop(s);
-		atomic_store(&s->state, STREAM_STAYS);
-	}
-	stream_unlock(s);
-}
-
 void
-stream_stays(int fd)
-{
-	struct stream *s = stream_get(fd);
-
-	if (!s)
-		return;
-	stays(s, NULL);
-	fdobj_put(s->obj);
-}
-
-void
-stream_forked(void)
-{
-	stream_foreach(stays, NULL);
-}
-
-static void
-child_reset(struct stream *s, void *arg)
-{
-	atomic_store(&s->lock.word, 0);
-	atomic_store(&s->shut, false);
-	atomic_store(&s->inside, 0);
-}
-
-/* Threads that were in the middle of something are not here. */
-void
-stream_fork_child(void)
+stream_list_fork_child(void)
 {
 	pthread_mutex_init(&list_lock, NULL);
-	stream_foreach(child_reset, NULL);
-	stream_router_fork_child();
-	stream_wait_fork_child();
 }
 
 /* ---- calls ---- */
 
-/* Time-outs and low-water marks of the socket itself are the kernel's to keep. */
 static bool
-is_simple(int fd)
+inode_get(int fd, uint64_t *inode)
 {
-	static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO};
-	struct timeval t = {0};
-	socklen_t len;
-	int value = 0;
+	struct stat st;
 
-	for (unsigned i = 0; i < 2; i++) {
-		len = sizeof(t);
-		if (FF_REAL(getsockopt)(fd, SOL_SOCKET, names[i], &t, &len) || t.tv_sec ||
-		    t.tv_usec)
-			return false;
-	}
-	len = sizeof(value);
-	if (FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_RCVLOWAT, &value, &len) || value > 1)
+	if (ff_real.fstat(fd, &st))
 		return false;
-	len = sizeof(value);
-	if (FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_OOBINLINE, &value, &len) || value)
-		return false;
-	return ff_real.fcntl(fd, F_GETOWN) == 0;
+	*inode = st.st_ino;
+	return true;
+}
+
+/*
+ * A stream that is exchanged has four descriptors for one: a program that has used up a quarter of
+ * what it may have is to find the others.
+ */
+static bool
+fds_are_scarce(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) || (rlim_t)fd >= limit.rlim_cur / 4;
 }
 
 /* Busy enough: once, by whom the threshold lets in. */
@@ -334,11 +329,12 @@ stream_want(struct stream *s, int fd)
 		return;
 	if (stream_state_is(s, STREAM_KERNEL)) {
 		atomic_store(&s->tries, 0);
-		if (s->num_watches > STREAM_EPOLLS || !is_simple(fd)) {
+		if (s->num_watches > STREAM_EPOLLS || stream_ring_is_there() ||
+		    !inode_get(fd, &s->inode) || !stream_kernel_is_simple(fd)) {
 			atomic_store(&s->state, STREAM_STAYS);
 		} else {
 			atomic_store(&s->state, STREAM_ASKED); /* a refusal may come at once */
-			if (stream_ask(s, fd)) {
+			if (!fds_are_scarce(fd) && stream_ask(s, fd)) {
 				stream_epoll_listen(s);
 			} else {
 				atomic_store(&s->work, 0);
@@ -402,21 +398,25 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 
 	if (!s)
 		return NULL;
+	stream_cancel_push(s, false);
 	for (;;) {
-		if (stream_state_is(s, STREAM_PAIRED) || stream_state_is(s, STREAM_STAYS))
+		if (stream_state_is(s, STREAM_STAYS))
 			break;
-		if (stream_state_is(s, STREAM_FIFO)) {
+		if (stream_is_exchanged(s)) {
+			stream_cancel_pop();
 			fdobj_put(s->obj);
 			return STREAM_EMULATED;
 		}
 		stream_attend(s, fd);
 		if (may_block && use != FF_IO_OTHER && is_waiting(s) &&
 		    stream_wait_ready(s, fd, use == FF_IO_RECV ? POLLIN : POLLOUT)) {
+			stream_cancel_pop();
 			fdobj_put(s->obj);
 			return STREAM_INTERRUPTED;
 		}
 		atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
 		if (!atomic_load(&s->shut) && !stream_is_exchanged(s)) {
+			stream_cancel_inside();
 			errno = saved;
 			return s;
 		}
@@ -426,6 +426,7 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 			stream_unlock(s);
 		}
 	}
+	stream_cancel_pop();
 	fdobj_put(s->obj);
 	errno = saved;
 	return NULL;
@@ -438,6 +439,7 @@ stream_leave_slow(struct stream *s, int64_t n)
 	uint32_t work = n > 0 ? 1u + (uint32_t)((uint64_t)n >> 12) : 0;
 
 	atomic_fetch_add_explicit(&s->work, work, memory_order_relaxed);
+	stream_cancel_pop();
 	atomic_fetch_sub(&s->inside, 1);
 	fdobj_put(s->obj);
 	errno = saved;

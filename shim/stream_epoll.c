@@ -7,7 +7,6 @@
  * hold the router's connection, so that who sleeps there is woken. Any thread.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "real.h"
 #include "stream.h"
@@ -46,7 +45,8 @@ watch_add(struct stream *s, int epfd, int fd, const struct epoll_event *event)
 static void
 listen_in(int epfd)
 {
-	struct epoll_event e = {.events = EPOLLIN, .data.u64 = ROUTER_MARK};
+	/* Once for each message: a connection that is closed here may live on in a child. */
+	struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.u64 = ROUTER_MARK};
 	int fd = stream_router_fd();
 
 	if (fd >= 0)
@@ -92,36 +92,95 @@ stream_epoll_listen(struct stream *s)
 		listen_in(s->watches[i].epfd);
 }
 
-/* A set that is gone, or another one by now, does not know the descriptor: it is forgotten. */
-void
-stream_epoll_out(struct stream *s)
+/*
+ * The set knows the descriptor: else one of the two is another one by now, or has been closed; and
+ * what is closed may live on by another name.
+ */
+static bool
+watch_is_there(const struct stream *s, const struct stream_watch *w)
 {
-	struct stream_watch *w = s->watches;
-	struct epoll_event unused;
+	struct epoll_event e = {.events = EPOLLET, .data.u64 = ROUTER_MARK};
 
-	while (w < s->watches + s->num_watches) {
-		memset(&unused, 0, sizeof(unused));
-		if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_DEL, w->fd, &unused))
-			watch_remove(s, w);
-		else
-			w++;
+	if (fdtab_peek(w->fd) != s->obj)
+		return false;
+	if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &e))
+		return errno == EEXIST;
+	(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_DEL, w->fd, &e);
+	return false;
+}
+
+bool
+stream_epoll_reserve(struct stream *s)
+{
+	struct epoll_event e = {.events = EPOLLET, .data.u64 = ROUTER_MARK};
+
+	for (unsigned i = 0; i < s->num_watches; i++) {
+		if (!watch_is_there(s, &s->watches[i])) {
+			s->num_watches = STREAM_EPOLLS + 1;
+			return false;
+		}
+		if (FF_REAL(epoll_ctl)(s->watches[i].epfd, EPOLL_CTL_ADD, s->end, &e) &&
+		    errno != EEXIST)
+			return false;
 	}
+	return true;
 }
 
 void
+stream_epoll_unreserve(struct stream *s)
+{
+	struct epoll_event unused = {0};
+
+	for (unsigned i = 0; i < STREAM_EPOLLS && s->end >= 0; i++)
+		(void)FF_REAL(epoll_ctl)(s->watches[i].epfd, EPOLL_CTL_DEL, s->end, &unused);
+}
+
+void
+stream_epoll_out(struct stream *s)
+{
+	struct epoll_event unused = {0};
+
+	for (unsigned i = 0; i < s->num_watches; i++)
+		(void)FF_REAL(epoll_ctl)(s->watches[i].epfd, EPOLL_CTL_DEL, s->watches[i].fd,
+					 &unused);
+}
+
+/* The room that was reserved is given up as late as can be. */
+bool
 stream_epoll_in(struct stream *s)
 {
+	bool done = true;
+
+	stream_epoll_unreserve(s);
 	for (unsigned i = 0; i < s->num_watches; i++) {
 		struct stream_watch *w = &s->watches[i];
 
-		(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &w->event);
+		if (FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_ADD, w->fd, &w->event))
+			done = false;
 	}
+	return done;
 }
 
 struct hung_up {
 	int epfd;
 	struct epoll_event *event;
 };
+
+/*
+ * AF_UNIX hangs up before TCP does, and says so whatever was asked for: where TCP says nothing yet,
+ * it is to say so once.
+ */
+static void
+watch_mend(struct stream *s, const struct stream_watch *w, struct epoll_event *event)
+{
+	struct epoll_event once = w->event;
+
+	event->events = stream_events(s, w->event.events, event->events);
+	if (event->events || w->event.events & (EPOLLET | EPOLLONESHOT))
+		return;
+	once.events |= EPOLLET;
+	(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_MOD, w->fd, &once);
+}
 
 static void
 hung_up_mend(struct stream *s, void *arg)
@@ -133,23 +192,27 @@ hung_up_mend(struct stream *s, void *arg)
 	for (unsigned i = 0; i < s->num_watches && i < STREAM_EPOLLS; i++)
 		if (s->watches[i].epfd == h->epfd &&
 		    s->watches[i].event.data.u64 == h->event->data.u64)
-			h->event->events = stream_events(s, h->event->events);
+			watch_mend(s, &s->watches[i], h->event);
 }
 
 int
 stream_epoll_filter(int epfd, struct epoll_event *events, int n)
 {
+	bool router = false;
 	int left = 0;
 
 	for (int i = 0; i < n; i++) {
-		if (events[i].data.u64 == ROUTER_MARK)
+		if (events[i].data.u64 == ROUTER_MARK) {
+			router = true;
 			continue;
+		}
 		/* Rare, and a set does not say which descriptor it was. */
-		if (events[i].events & EPOLLHUP)
+		if (events[i].events & (EPOLLHUP | EPOLLERR) || atomic_load(&stream_num_deaf))
 			stream_foreach(hung_up_mend, &(struct hung_up){epfd, &events[i]});
-		events[left++] = events[i];
+		if (events[i].events)
+			events[left++] = events[i];
 	}
-	if (left < n)
+	if (router)
 		(void)stream_router_look();
 	return left;
 }

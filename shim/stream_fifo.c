@@ -8,9 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -19,110 +17,24 @@
 #include "fifo.h"
 #include "real.h"
 #include "stream.h"
+#include "stream_end.h"
 
-/* Spinning for the other side: as long as it has paid of late. */
-#define SPIN_MIN_NS   1000u
-#define SPIN_FIRST_NS 10000u
-#define SPIN_MAX_NS   50000u
-/* A holder of a lock that has died is found out so late. */
-#define LOCK_NS	      50000000l
-
-struct own_end {
-	_Atomic uint32_t lock; /* 0, or the holder's thread id and WAITED */
-	uint32_t spin_ns;
-};
-#define WAITED (1u << 31)
+/* How often a writer looks whether there is a reader. */
+#define LOOK_MS 10u
 
 struct stream_own {
-	struct own_end rx_end, tx_end;
+	struct stream_end rx_end, tx_end;
 	struct fifo_rx rx;
 	struct fifo_tx tx;
+	_Atomic uint32_t looked_ms; /* when a writer looked whether there is a reader */
+	_Atomic bool
+		watched; /* by epoll, once, in any process: the pair is to be true at any time */
 	/* What the kernel's stream still held: read before the FIFO. */
 	uint8_t *front;
 	size_t front_off, front_len, front_size;
 };
 
-/* ---- locks between processes ---- */
-
-static bool
-is_gone(uint32_t tid)
-{
-	return ff_sys(SYS_kill, (int)tid, 0, 0, 0, 0, 0) == -ESRCH;
-}
-
-static void
-end_lock(struct own_end *e)
-{
-	uint32_t self = (uint32_t)ff_sys_gettid(), seen = 0;
-	struct timespec ts = {.tv_nsec = LOCK_NS};
-
-	if (atomic_compare_exchange_strong(&e->lock, &seen, self))
-		return;
-	for (;;) {
-		if (!seen) {
-			/* Others may wait, too. */
-			if (atomic_compare_exchange_strong(&e->lock, &seen, self | WAITED))
-				return;
-			continue;
-		}
-		if (!(seen & WAITED) &&
-		    !atomic_compare_exchange_strong(&e->lock, &seen, seen | WAITED))
-			continue;
-		seen |= WAITED;
-		if (ff_sys(SYS_futex, &e->lock, FUTEX_WAIT, seen, &ts, 0, 0) == -ETIMEDOUT &&
-		    is_gone(seen & ~WAITED) &&
-		    atomic_compare_exchange_strong(&e->lock, &seen, self | WAITED))
-			return;
-		seen = atomic_load(&e->lock);
-	}
-}
-
-static void
-end_unlock(struct own_end *e)
-{
-	if (atomic_exchange(&e->lock, 0) & WAITED)
-		ff_sys(SYS_futex, &e->lock, FUTEX_WAKE, 1, 0, 0, 0);
-}
-
 /* ---- waiting ---- */
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void
-relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#else
-	__asm__ volatile("yield" ::: "memory");
-#endif
-}
-
-/* True: word is not what it was. */
-static bool
-spin(struct own_end *e, _Atomic uint32_t *word, uint32_t was)
-{
-	uint64_t until = now_ns() + e->spin_ns;
-
-	for (unsigned i = 1;; i++) {
-		if (atomic_load_explicit(word, memory_order_acquire) != was) {
-			e->spin_ns = e->spin_ns * 2 < SPIN_MAX_NS ? e->spin_ns * 2 : SPIN_MAX_NS;
-			return true;
-		}
-		if (i % 16 == 0 && now_ns() >= until)
-			break;
-		relax();
-	}
-	e->spin_ns = e->spin_ns / 2 > SPIN_MIN_NS ? e->spin_ns / 2 : SPIN_MIN_NS;
-	return false;
-}
 
 /* 0; -EAGAIN: the socket's own time-out has passed; -EINTR. */
 static int
@@ -198,6 +110,12 @@ take(struct stream_own *o, const struct iovec *iov, size_t count, size_t skip, b
 	return n + fifo_get(&o->rx, iov, count, skip + n, peek);
 }
 
+static bool
+is_there(struct stream_own *o)
+{
+	return o->front_off < o->front_len || fifo_bytes(&o->rx);
+}
+
 /* Nothing is there. 1: something came; 0: nothing, and what else there is to say is in *ret. */
 static int
 rest(struct stream_own *o, ssize_t *ret)
@@ -207,12 +125,8 @@ rest(struct stream_own *o, ssize_t *ret)
 	*ret = -EAGAIN;
 	if (o->rx.broken)
 		*ret = -ECONNRESET;
-	else if (o->rx.error) {
-		*ret = -o->rx.error;
-		o->rx.error = 0;
-		o->rx.end = true;
-	} else if (o->rx.end)
-		*ret = 0;
+	else if (o->rx.end || o->rx.error)
+		*ret = 0; /* AF_UNIX's ECONNRESET may be about bytes that only tell: stream_tcp.c */
 	return 0;
 }
 
@@ -225,7 +139,7 @@ recv_once(struct stream *s, const struct iovec *iov, size_t count, size_t skip, 
 	ssize_t ret = 0;
 	size_t n;
 
-	end_lock(&o->rx_end);
+	stream_end_lock(&o->rx_end);
 	do {
 		n = take(o, iov, count, skip + (size_t)ret, peek);
 		ret += (ssize_t)n;
@@ -241,8 +155,21 @@ recv_once(struct stream *s, const struct iovec *iov, size_t count, size_t skip, 
 			break;
 		}
 	} while (ret >= 0);
-	end_unlock(&o->rx_end);
+	/* A reader that has got all it asked for may wait before it asks again. */
+	if ((size_t)ret == want && tell && !peek && !is_there(o))
+		(void)fifo_rx_rest(&o->rx);
+	stream_end_unlock(&o->rx_end);
 	return ret;
+}
+
+/* Nothing, when there is something: as TCP, it waits for that. */
+static ssize_t
+recv_nothing(struct stream *s, int fd, int flags)
+{
+	uint8_t byte;
+	ssize_t n = stream_fifo_recv(s, fd, &(struct iovec){&byte, 1}, 1, flags | MSG_PEEK);
+
+	return n > 0 ? 0 : n;
 }
 
 ssize_t
@@ -255,9 +182,9 @@ stream_fifo_recv(struct stream *s, int fd, const struct iovec *iov, size_t count
 	int rc;
 
 	if (!want)
-		return 0;
+		return recv_nothing(s, fd, flags);
 	for (;;) {
-		bool watched = s->num_watches != 0;
+		bool watched = atomic_load_explicit(&o->watched, memory_order_relaxed);
 
 		n = recv_once(s, iov, count, done, want - done, peek, watched);
 		if (n > 0)
@@ -271,7 +198,7 @@ stream_fifo_recv(struct stream *s, int fd, const struct iovec *iov, size_t count
 			}
 			break;
 		}
-		if (n > 0 || spin(&o->rx_end, &o->rx.f->tail, o->rx.head))
+		if (n > 0 || stream_end_spin(&o->rx_end, &o->rx.f->tail, o->rx.head))
 			continue;
 		n = recv_once(s, iov, count, done, want - done, peek, true);
 		if (n > 0) {
@@ -297,9 +224,9 @@ stream_fifo_unread(struct stream *s)
 	struct stream_own *o = s->own;
 	size_t n;
 
-	end_lock(&o->rx_end);
+	stream_end_lock(&o->rx_end);
 	n = o->front_len - o->front_off + fifo_bytes(&o->rx);
-	end_unlock(&o->rx_end);
+	stream_end_unlock(&o->rx_end);
 	return n;
 }
 
@@ -309,24 +236,13 @@ stream_fifo_is_readable(struct stream *s)
 	struct stream_own *o = s->own;
 	bool is;
 
-	end_lock(&o->rx_end);
-	is = o->front_off < o->front_len || fifo_bytes(&o->rx) || fifo_rx_rest(&o->rx) ||
-	     o->rx.end || o->rx.error || o->rx.broken;
-	end_unlock(&o->rx_end);
+	stream_end_lock(&o->rx_end);
+	is = is_there(o) || fifo_rx_rest(&o->rx) || o->rx.end || o->rx.error || o->rx.broken;
+	stream_end_unlock(&o->rx_end);
 	return is;
 }
 
 /* ---- sending ---- */
-
-/* The pair's own word on a stream that takes nothing more: EPIPE and its signal, ECONNRESET. */
-static ssize_t
-send_fail(int fd, int flags)
-{
-	static const char byte;
-
-	return FF_REAL(send)(fd, &byte, 1, (flags & MSG_NOSIGNAL) | MSG_DONTWAIT) < 0 ? -errno
-										      : -EPIPE;
-}
 
 static bool
 peer_is_gone(int fd)
@@ -334,6 +250,23 @@ peer_is_gone(int fd)
 	struct pollfd p = {.fd = fd};
 
 	return FF_REAL(poll)(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
+/* A reader that was killed says nothing to who never waits for room: a look, now and then. */
+static bool
+is_left_alone(struct stream_own *o, int fd)
+{
+	struct timespec t;
+	uint32_t ms;
+
+	if (atomic_load_explicit(&o->tx.f->head, memory_order_relaxed) == o->tx.tail)
+		return false; /* it reads, or gets a byte */
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	ms = (uint32_t)t.tv_sec * 1000u + (uint32_t)(t.tv_nsec / 1000000);
+	if (ms - atomic_load_explicit(&o->looked_ms, memory_order_relaxed) < LOOK_MS)
+		return false;
+	atomic_store_explicit(&o->looked_ms, ms, memory_order_relaxed);
+	return peer_is_gone(fd);
 }
 
 ssize_t
@@ -344,28 +277,34 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 	bool broken;
 	int rc = 0;
 
+	if (is_left_alone(o, fd))
+		return -EPIPE;
 	while (done < want) {
-		if (atomic_load_explicit(&s->no_more, memory_order_relaxed))
-			return done ? (ssize_t)done : send_fail(fd, flags);
-		end_lock(&o->tx_end);
+		if (done && stream_send_is_over(s))
+			return (ssize_t)done;
+		stream_end_lock(&o->tx_end);
 		n = fifo_put(&o->tx, iov, count, done, false);
 		broken = o->tx.broken;
-		end_unlock(&o->tx_end);
+		stream_end_unlock(&o->tx_end);
 		done += n;
 		if (broken)
 			return done ? (ssize_t)done : -ECONNRESET;
 		if (n)
 			continue;
-		if (may_block(fd, flags) && spin(&o->tx_end, &o->tx.f->head, o->tx.head))
+		/*
+		 * Also where the program may not wait: what a reader that runs needs for this much
+		 * is less than it takes to tell the program of it.
+		 */
+		if (stream_end_spin(&o->tx_end, &o->tx.f->head, o->tx.head))
 			continue;
-		end_lock(&o->tx_end);
+		stream_end_lock(&o->tx_end);
 		n = fifo_put(&o->tx, iov, count, done, true);
-		end_unlock(&o->tx_end);
+		stream_end_unlock(&o->tx_end);
 		done += n;
 		if (n)
 			continue;
 		if (o->tx.error || peer_is_gone(fd))
-			return done ? (ssize_t)done : send_fail(fd, flags);
+			return done ? (ssize_t)done : -EPIPE;
 		if (!may_block(fd, flags)) {
 			rc = -EAGAIN;
 			break;
@@ -383,10 +322,29 @@ stream_fifo_room(struct stream *s)
 	struct stream_own *o = s->own;
 	size_t n;
 
-	end_lock(&o->tx_end);
+	stream_end_lock(&o->tx_end);
 	n = fifo_room(&o->tx);
-	end_unlock(&o->tx_end);
+	stream_end_unlock(&o->tx_end);
 	return n;
+}
+
+bool
+stream_fifo_is_drained(struct stream *s)
+{
+	struct stream_own *o = s->own;
+	bool is;
+
+	stream_end_lock(&o->tx_end);
+	is = fifo_room(&o->tx) == FF_FIFO_SIZE;
+	stream_end_unlock(&o->tx_end);
+	return is;
+}
+
+void
+stream_fifo_watch(struct stream *s)
+{
+	atomic_store(&s->own->watched, true);
+	(void)stream_fifo_is_readable(s);
 }
 
 /* ---- beginning and end ---- */
@@ -423,7 +381,8 @@ stream_fifo_begin(struct stream *s, size_t front_len)
 	struct ff_fifo *in = &s->page->fifo[1 - s->side];
 
 	o->front_len = front_len;
-	o->rx_end.spin_ns = o->tx_end.spin_ns = SPIN_FIRST_NS;
+	atomic_store(&o->watched, s->num_watches != 0);
+	o->rx_end.spin_ns = o->tx_end.spin_ns = STREAM_SPIN_FIRST_NS;
 	fifo_init(in);
 	fifo_rx_init(&o->rx, in, memory + FF_TCP_RING(1 - s->side), s->end);
 	fifo_tx_init(&o->tx, &s->page->fifo[s->side], memory + FF_TCP_RING(s->side), s->end);

@@ -20,12 +20,15 @@ size_t stream_fifo_room(struct stream *s);
 size_t stream_fifo_unread(struct stream *s); /* FIONREAD */
 /* The kernel calls the descriptor readable: is it? */
 bool stream_fifo_is_readable(struct stream *s);
+bool stream_fifo_is_drained(struct stream *s); /* the other side has read all */
+/* Before it is in an epoll set: from now on the kernel is right at any time. */
+void stream_fifo_watch(struct stream *s);
 
 /* The exchange (stream_meet.c), lock of s held. False: no memory. */
 bool stream_fifo_prepare(struct stream *s);
 /* len bytes for what the kernel's stream still holds; NULL: no memory. */
 uint8_t *stream_fifo_front(struct stream *s, size_t len);
-/* Before FF_TCP_STEP_MOVED; with a front, its byte is in the end. */
+/* Before FF_TCP_STEP_READY; with a front, its byte is in the end. */
 void stream_fifo_begin(struct stream *s, size_t front_len);
 void stream_fifo_end(struct stream *s);
 

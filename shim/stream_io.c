@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Calls of the program on streams, as libc has them: -1 and errno. Any thread. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "real.h"
 #include "stream.h"
@@ -30,21 +30,45 @@ iov_is_empty(const struct iovec *iov, size_t count)
 	return true;
 }
 
+static bool
+is_nothing(const struct iovec *iov, size_t count, int flags)
+{
+	return flags & FF_IO_FILE && iov_is_empty(iov, count);
+}
+
+static size_t
+unread(struct stream *s)
+{
+	int bytes = 0;
+
+	if (stream_state_is(s, STREAM_FIFO))
+		return stream_fifo_unread(s);
+	ff_real.ioctl(s->end, FIONREAD, &bytes);
+	return (size_t)bytes;
+}
+
 static ssize_t
 receive(struct stream *s, int fd, const struct iovec *iov, size_t count, int flags)
 {
 	struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = count};
+	bool deaf = stream_is_deaf(s);
 	ssize_t n;
 
-	if (stream_is_deaf(s))
-		flags |= MSG_DONTWAIT;
+	if (flags & MSG_ERRQUEUE)
+		return -EAGAIN;
+	flags = (flags & ~FF_IO_FILE) | (deaf ? MSG_DONTWAIT : 0);
 	if (stream_state_is(s, STREAM_FIFO)) {
-		n = stream_fifo_recv(s, fd, iov, count, flags);
+		n = flags & MSG_OOB ? -EINVAL : stream_fifo_recv(s, fd, iov, count, flags);
 	} else {
 		n = FF_REAL(recvmsg)(fd, &m, flags);
 		n = n < 0 ? -errno : n;
+		if (n == -ECONNRESET)
+			stream_died(s);
 	}
-	return n == -EAGAIN && stream_is_deaf(s) ? 0 : n;
+	if (n == -ECONNRESET || (n == -EAGAIN && deaf) ||
+	    (n == 0 && (!iov_is_empty(iov, count) || unread(s) == 0)))
+		return stream_ended(s);
+	return n;
 }
 
 ssize_t
@@ -54,25 +78,43 @@ stream_recv(int fd, const struct iovec *iov, size_t count, int flags)
 	ssize_t n = -EBADF;
 
 	if (s)
+		stream_cancel_push(s, false);
+	if (s && is_nothing(iov, count, flags))
+		n = 0;
+	else if (s)
 		n = receive(s, fd, iov, count, flags);
-	if (s)
+	if (s) {
+		stream_cancel_pop();
 		fdobj_put(s->obj);
-	return n ? result(n) : iov_is_empty(iov, count) ? 0 : stream_ended(fd);
+	}
+	return result(n);
 }
 
-bool
-stream_is_reset(const struct stream *s)
+/* The signal that the kernel sends to the thread. */
+static void
+pipe_signal(void)
 {
-	return s->page &&
-	       (atomic_load_explicit(&s->page->side[1 - s->side].flags, memory_order_acquire) &
-		FF_TCP_FLAG_RESET);
+	ff_sys(SYS_tgkill, (long)getpid(), ff_sys_gettid(), SIGPIPE, 0, 0, 0);
 }
 
-static bool
-reset_tell(struct stream *s)
+static ssize_t
+send_out(struct stream *s, int fd, const struct iovec *iov, size_t count, int flags)
 {
-	return stream_is_exchanged(s) && stream_is_reset(s) &&
-	       !atomic_exchange(&s->reset_told, true);
+	struct msghdr m = {.msg_iov = (struct iovec *)iov, .msg_iovlen = count};
+	ssize_t n = stream_send_error(s, iov_is_empty(iov, count));
+
+	if (n)
+		return n;
+	if (stream_state_is(s, STREAM_FIFO)) {
+		n = flags & MSG_OOB ? -EOPNOTSUPP : stream_fifo_send(s, fd, iov, count, flags);
+	} else {
+		n = FF_REAL(sendmsg)(fd, &m, flags | MSG_NOSIGNAL);
+		n = n < 0 ? -errno : n;
+	}
+	if (n != -EPIPE && n != -ECONNRESET)
+		return n;
+	stream_broken(s);
+	return stream_send_error(s, false);
 }
 
 ssize_t
@@ -81,12 +123,18 @@ stream_send(int fd, const struct iovec *iov, size_t count, int flags)
 	struct stream *s = stream_get(fd);
 	ssize_t n = -EBADF;
 
-	if (s && reset_tell(s))
-		n = -ECONNRESET;
-	else if (s)
-		n = stream_fifo_send(s, fd, iov, count, flags);
 	if (s)
+		stream_cancel_push(s, false);
+	if (s && is_nothing(iov, count, flags))
+		n = 0;
+	else if (s)
+		n = send_out(s, fd, iov, count, flags & ~FF_IO_FILE);
+	if (n == -EPIPE && !(flags & MSG_NOSIGNAL))
+		pipe_signal();
+	if (s) {
+		stream_cancel_pop();
 		fdobj_put(s->obj);
+	}
 	return result(n);
 }
 
@@ -112,82 +160,26 @@ stream_unread(int fd)
 	return n;
 }
 
-/* ---- how streams end ---- */
-
-bool
-stream_reset_tell(int fd)
+void
+stream_watch_begins(int fd)
 {
 	struct stream *s = stream_get(fd);
-	bool tell = s && reset_tell(s);
+
+	if (s && stream_state_is(s, STREAM_FIFO))
+		stream_fifo_watch(s);
+	if (s)
+		fdobj_put(s->obj);
+}
+
+int
+stream_pending_error(int fd)
+{
+	struct stream *s = stream_get(fd);
+	int err = s ? stream_error(s, true) : 0;
 
 	if (s)
 		fdobj_put(s->obj);
-	return tell;
-}
-
-ssize_t
-stream_ended(int fd)
-{
-	if (!stream_is_exchanged_fd(fd) || !stream_reset_tell(fd))
-		return 0;
-	return result(-ECONNRESET);
-}
-
-uint32_t
-stream_events(const struct stream *s, uint32_t events)
-{
-	if (stream_is_reset(s))
-		return events & POLLHUP && !atomic_load(&s->reset_told) ? events | POLLERR : events;
-	/* AF_UNIX hangs up as soon as the other end is closed; TCP when both directions are. */
-	if ((events & POLLHUP) && !atomic_load(&s->no_more) && (events & ~(uint32_t)POLLHUP))
-		events &= ~(uint32_t)POLLHUP;
-	return events;
-}
-
-/*
- * SHUT_RD is nothing that the other end of a TCP connection learns of; AF_UNIX would not let it
- * write any more. What is on its way is read all the same, and then comes the end. Who sleeps for
- * the socket is not woken. SHUT_RDWR has to wake: there the other end does learn of it.
- */
-int
-stream_shutdown(int fd, int how)
-{
-	struct stream *s = stream_get(fd);
-	int rc;
-
-	if (!s)
-		return -1;
-	rc = FF_REAL(shutdown)(s->anchor, how);
-	if (rc == 0 && how != SHUT_WR)
-		atomic_store(&s->deaf, true);
-	if (rc == 0 && how != SHUT_RD) {
-		atomic_store(&s->no_more, true);
-		rc = FF_REAL(shutdown)(fd, how);
-	}
-	fdobj_put(s->obj);
-	return rc;
-}
-
-/* TCP resets where bytes are left unread, or SO_LINGER says so. */
-void
-stream_close(struct stream *s)
-{
-	struct linger linger = {0}, hard = {.l_onoff = 1};
-	socklen_t len = sizeof(linger);
-	int unread = 0;
-
-	if (s->anchor < 0 || s->end < 0 || atomic_load(&s->shared))
-		return;
-	if (s->own)
-		unread = (int)stream_fifo_unread(s);
-	else
-		ff_real.ioctl(s->end, FIONREAD, &unread);
-	if (FF_REAL(getsockopt)(s->anchor, SOL_SOCKET, SO_LINGER, &linger, &len))
-		return;
-	if (!unread && !(linger.l_onoff && !linger.l_linger))
-		return;
-	atomic_fetch_or(&s->page->side[s->side].flags, FF_TCP_FLAG_RESET);
-	(void)FF_REAL(setsockopt)(s->anchor, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	return err;
 }
 
 /* ---- what TCP does otherwise ---- */
@@ -205,13 +197,13 @@ stream_discard(int fd, const struct iovec *iov, size_t count, int flags)
 	for (size_t i = 0; i < count; i++)
 		want += iov[i].iov_len;
 	flags &= ~MSG_TRUNC;
-	while (s && piece.iov_base && done < want) {
+	while (s && piece.iov_base) {
 		piece.iov_len = want - done < DISCARD_BYTES ? want - done : DISCARD_BYTES;
 		n = receive(s, fd, &piece, 1, flags);
 		if (n <= 0)
 			break;
 		done += (size_t)n;
-		if ((flags & MSG_PEEK) || (size_t)n < piece.iov_len)
+		if ((flags & MSG_PEEK) || (size_t)n < piece.iov_len || done == want)
 			break;
 		if (!(flags & MSG_WAITALL))
 			flags |= MSG_DONTWAIT;
@@ -219,39 +211,35 @@ stream_discard(int fd, const struct iovec *iov, size_t count, int flags)
 	free(piece.iov_base);
 	if (s)
 		fdobj_put(s->obj);
-	return done || !want ? (ssize_t)done : result(n);
+	return done ? (ssize_t)done : result(n);
+}
+
+/* ---- write() and its kin ---- */
+
+static ssize_t
+vector_write(int fd, const struct iovec *iov, int count, bool vector)
+{
+	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
+	ssize_t n;
+
+	if (s == STREAM_EMULATED)
+		return stream_send(fd, iov, (size_t)count, vector ? FF_IO_FILE : 0);
+	if (s == STREAM_INTERRUPTED)
+		return result(-EINTR);
+	n = vector ? ff_real.writev(fd, iov, count)
+		   : ff_real.write(fd, iov->iov_base, iov->iov_len);
+	stream_leave(s, n);
+	return n;
 }
 
 ssize_t
 stream_write(int fd, const void *buf, size_t len)
 {
-	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
-	ssize_t n;
-
-	if (s == STREAM_EMULATED)
-		return stream_send(fd, &(struct iovec){(void *)buf, len}, 1, 0);
-	if (s == STREAM_INTERRUPTED)
-		return result(-EINTR);
-	if (!s && stream_reset_tell(fd))
-		return result(-ECONNRESET);
-	n = ff_real.write(fd, buf, len);
-	stream_leave(s, n);
-	return n;
+	return vector_write(fd, &(struct iovec){(void *)buf, len}, 1, false);
 }
 
 ssize_t
 stream_writev(int fd, const struct iovec *iov, int count)
 {
-	struct stream *s = stream_enter(fd, FF_IO_SEND, true);
-	ssize_t n;
-
-	if (s == STREAM_EMULATED)
-		return stream_send(fd, iov, (size_t)count, 0);
-	if (s == STREAM_INTERRUPTED)
-		return result(-EINTR);
-	if (!s && stream_reset_tell(fd))
-		return result(-ECONNRESET);
-	n = ff_real.writev(fd, iov, count);
-	stream_leave(s, n);
-	return n;
+	return vector_write(fd, iov, count, true);
 }

@@ -3,19 +3,18 @@
  * The exchange of a stream's socket (freeflow/tcp.h, struct ff_tcp_page). Both shims come to the
  * page at about the same time; who finds nobody there waits a moment and goes again, having lost
  * nothing. With both there, each stops sending, says how far the kernel's stream goes and how much
- * of the other's it has read, moves the rest of it to the front of its own end of the pair, and
- * puts that end under the program's descriptors. Any thread, outside of the stream; signals wait.
+ * of the other's it has read, puts a copy of the rest in front of its own end of the pair, and is
+ * ready. One word in the page then says for both whether the descriptors are exchanged or all is
+ * as it was. Nobody waits for the other longer than a moment, and when it is said that they are
+ * exchanged, there is nothing left that may fail. Any thread, outside of the stream; signals wait.
  *
- * The other side is hostile at worst, dead at best: then the kernel's socket says so.
+ * The other side is hostile at worst, stopped or dead at best.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <linux/sockios.h>
-#include <linux/tcp.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,13 +27,18 @@
 #include "stream_prefix.h"
 
 /* How long who is first waits for the other one. */
-#define WAIT_NS		      1000000l
+#define WAIT_NS	    1000000l
 /* How long one look at the other's step lasts, before it is seen whether it has died. */
-#define STEP_NS		      2000000l
-#define MISSES_MAX	      64u
-#define MOVE_BYTES	      262144u
-/* include/net/tcp_states.h; netinet/tcp.h does not go together with linux/tcp.h. */
-#define TCP_STATE_ESTABLISHED 1
+#define STEP_NS	    2000000l
+/* ... or at what the kernel's stream holds. */
+#define ARRIVAL_NS  100000l
+/* How long all of it may take, as far as it depends on the other one. */
+#define EXCHANGE_NS 100000000l
+#define MISSES_MAX  64u
+
+#ifdef FF_STREAM_FAULTS
+void (*stream_fault)(enum stream_fault at);
+#endif
 
 static void
 wait_while(_Atomic uint32_t *word, uint32_t seen, long ns)
@@ -43,6 +47,15 @@ wait_while(_Atomic uint32_t *word, uint32_t seen, long ns)
 
 	/* Shared: not the private kind of futex. */
 	ff_sys(SYS_futex, word, FUTEX_WAIT, seen, &ts, 0, 0);
+}
+
+static int64_t
+now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
 static void
@@ -77,12 +90,16 @@ stream_offer_drop(struct stream *s)
 		*fds[i] = -1;
 	}
 	if (s->page)
-		ff_real.munmap(s->page, FF_TCP_MEMORY);
+		ff_real.munmap(s->page, s->mapped);
 	s->page = NULL;
 }
 
 /* ---- coming together ---- */
 
+/*
+ * True: both are. s->misses counts the times that nobody was there; MISSES_MAX: it is in vain, or
+ * the other side has been here and has parted.
+ */
 static bool
 come(struct stream *s)
 {
@@ -90,98 +107,41 @@ come(struct stream *s)
 	uint32_t own = FF_TCP_HERE_0 << s->side, seen = FF_TCP_HERE_NONE;
 
 	if (atomic_compare_exchange_strong(here, &seen, own)) {
+		STREAM_FAULT(STREAM_FAULT_HERE);
 		stream_poke(s);
 		wait_while(here, own, WAIT_NS);
 		seen = own;
-		/* Both, or somebody writes nonsense into it. */
-		return !atomic_compare_exchange_strong(here, &seen, FF_TCP_HERE_NONE) &&
-		       seen == FF_TCP_HERE_BOTH;
-	}
-	if (seen != (FF_TCP_HERE_BOTH & ~own) ||
-	    !atomic_compare_exchange_strong(here, &seen, FF_TCP_HERE_BOTH))
-		return false;
-	wake(here);
-	return true;
-}
-
-/* ---- how far the kernel's stream goes ---- */
-
-struct extent {
-	uint64_t sent, taken;
-	bool whole; /* connected, and nobody has shut it down */
-};
-
-/*
- * What has been sent, in two ways: a segment whose retransmission failed is counted as repeated,
- * but not as sent. The SYN of whom connected counts as acknowledged.
- */
-static bool
-sent_get(int fd, const struct tcp_info *info, uint64_t *sent)
-{
-	int unacked = 0;
-	uint64_t written;
-
-	*sent = info->tcpi_bytes_sent - info->tcpi_bytes_retrans + info->tcpi_notsent_bytes;
-	if (!info->tcpi_bytes_retrans)
-		return true;
-	if (ff_real.ioctl(fd, SIOCOUTQ, &unacked))
-		return false;
-	written = info->tcpi_bytes_acked + (uint64_t)unacked;
-	return written - *sent <= 1;
-}
-
-static bool
-info_get(int fd, struct tcp_info *info)
-{
-	socklen_t len = sizeof(*info);
-
-	memset(info, 0, sizeof(*info));
-	return !FF_REAL(getsockopt)(fd, IPPROTO_TCP, TCP_INFO, info, &len) &&
-	       len >= offsetof(struct tcp_info, tcpi_bytes_retrans) +
-			       sizeof(info->tcpi_bytes_retrans);
-}
-
-static bool
-extent_get(int fd, struct extent *e)
-{
-	struct tcp_info info, again;
-	int unread = 0;
-
-	if (!info_get(fd, &again))
-		return false;
-	/* Two calls that fit together: nothing has arrived between them. */
-	do {
-		info = again;
-		if (ff_real.ioctl(fd, SIOCINQ, &unread) || !info_get(fd, &again))
+		if (atomic_compare_exchange_strong(here, &seen, FF_TCP_HERE_NONE)) {
+			s->misses++;
 			return false;
-	} while (info.tcpi_bytes_received != again.tcpi_bytes_received);
-	e->taken = info.tcpi_bytes_received - (uint64_t)unread;
-	e->whole = again.tcpi_state == TCP_STATE_ESTABLISHED;
-	return sent_get(fd, &again, &e->sent);
-}
-
-/* The peer's process is gone, as far as its socket tells. */
-static bool
-is_dead(int fd)
-{
-	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-
-	return FF_REAL(poll)(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
-}
-
-/* Until the other side has come so far. False: it has died. */
-static bool
-step_wait(struct stream *s, int fd, uint32_t step)
-{
-	_Atomic uint32_t *word = &s->page->side[1 - s->side].step;
-	uint32_t seen;
-
-	while ((seen = atomic_load_explicit(word, memory_order_acquire)) < step) {
-		wait_while(word, seen, STEP_NS);
-		if (atomic_load_explicit(word, memory_order_acquire) < step && is_dead(fd))
-			return atomic_load_explicit(word, memory_order_acquire) >= step;
+		}
+	} else if (seen == (FF_TCP_HERE_BOTH & ~own) &&
+		   atomic_compare_exchange_strong(here, &seen, FF_TCP_HERE_BOTH)) {
+		wake(here);
+		return true;
 	}
-	return true;
+	if (seen != FF_TCP_HERE_BOTH)
+		s->misses = MISSES_MAX;
+	return seen == FF_TCP_HERE_BOTH;
+}
+
+/* ---- the word that decides ---- */
+
+static bool
+is_open(const struct stream *s)
+{
+	return atomic_load(&s->page->here) == FF_TCP_HERE_BOTH;
+}
+
+/* What it is, whoever was first: true for committed. */
+static bool
+decide(struct stream *s, uint32_t what)
+{
+	uint32_t seen = FF_TCP_HERE_BOTH;
+
+	if (atomic_compare_exchange_strong(&s->page->here, &seen, what))
+		seen = what;
+	return seen == FF_TCP_HERE_COMMITTED;
 }
 
 static void
@@ -193,189 +153,194 @@ step_set(struct stream *s, uint32_t step)
 	wake(word);
 }
 
-/* ---- moving ---- */
-
-/* The same on both sides: what an end takes, going by both. */
-static uint64_t
-move_max(const struct stream *s)
+/* It is still open, the other side lives, and there is time. */
+static bool
+may_wait(const struct stream *s, int fd, int64_t until)
 {
-	uint64_t max = FF_TCP_MOVE_MAX;
-	int ends[] = {s->end, s->other}, size = 0;
-	socklen_t len;
-
-	for (unsigned i = 0; i < 2; i++) {
-		len = sizeof(size);
-		if (FF_REAL(getsockopt)(ends[i], SOL_SOCKET, SO_SNDBUF, &size, &len))
-			return 0;
-		/* Half of it may be the kernel's own. */
-		if (max > (uint64_t)size / 2)
-			max = (uint64_t)size / 2;
-	}
-	return max;
+	return is_open(s) && now_ns() < until && !stream_kernel_is_dead(fd);
 }
 
-/* len bytes, to the end of what s->end will read. False: somebody holds it full. */
+/* Until the other side has come so far. False: it will not. */
 static bool
-front_put(const struct stream *s, const uint8_t *buf, size_t len)
+step_wait(struct stream *s, int fd, uint32_t step, int64_t until)
 {
-	ssize_t n;
+	_Atomic uint32_t *word = &s->page->side[1 - s->side].step;
+	uint32_t seen;
 
-	for (; len; buf += n, len -= (size_t)n) {
-		n = FF_REAL(send)(s->other, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			n = 0;
-		if (n < 0)
+	while ((seen = atomic_load_explicit(word, memory_order_acquire)) < step) {
+		wait_while(word, seen, STEP_NS);
+		if (atomic_load_explicit(word, memory_order_acquire) == seen &&
+		    !may_wait(s, fd, until))
 			return false;
 	}
-	return true;
+	return seen != FF_TCP_STEP_PARTED;
 }
 
-/* The next of left bytes of the kernel's stream; 0: there are no more, the peer has died. */
-static ssize_t
-left_recv(int fd, uint8_t *buf, uint64_t left)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	ssize_t n;
+/* ---- what the kernel's stream still holds ---- */
 
-	while ((n = FF_REAL(recv)(fd, buf, left, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
-		FF_REAL(poll)(&p, 1, -1);
-	return n > 0 ? n : 0;
-}
-
+/* Until left bytes of the other side's are in the kernel's socket. */
 static bool
-move_by(const struct stream *s, int fd, uint64_t left, uint8_t *buf)
+arrival_wait(struct stream *s, int fd, uint64_t left, int64_t until)
 {
-	ssize_t n;
-
-	while (left && (n = left_recv(fd, buf, left < MOVE_BYTES ? left : MOVE_BYTES))) {
-		if (!front_put(s, buf, (size_t)n))
-			return false;
-		left -= (uint64_t)n;
-	}
-	return true;
-}
-
-/* To memory of our own, and a byte in front of the end to say so. */
-static bool
-move_front(struct stream *s, int fd, uint64_t left)
-{
-	static const uint8_t byte;
-	size_t done = 0;
-	uint8_t *front;
-	ssize_t n;
-
-	if (left) {
-		front = stream_fifo_front(s, left);
-		if (!front)
-			return false;
-		while (done < left && (n = left_recv(fd, front + done, left - done)))
-			done += (size_t)n;
-	}
-	if (done && !front_put(s, &byte, 1))
-		return false;
-	stream_fifo_begin(s, done);
-	return true;
-}
-
-/* What is left of the kernel's stream; less than that where the peer has died. */
-static bool
-move(const struct stream *s, int fd, uint64_t left)
-{
-	uint8_t *buf;
-	bool done;
-
-	if (!left)
+	if (stream_kernel_has(fd, left))
 		return true;
-	/* Not on a stack that may be small. */
-	buf = ff_real.mmap(NULL, MOVE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-			   -1, 0);
-	if (buf == MAP_FAILED)
-		return false;
-	done = move_by(s, fd, left, buf);
-	ff_real.munmap(buf, MOVE_BYTES);
-	return done;
-}
-
-/* ---- the exchange ---- */
-
-static void
-fds_exchange(struct stream *s, int fd)
-{
-	int flags = ff_real.fcntl(fd, F_GETFL), next, cloexec;
-
-	ff_real.fcntl(s->end, F_SETFL, flags);
-	stream_epoll_out(s);
-	for (next = fdtab_next(0); next >= 0; next = fdtab_next((unsigned)next + 1)) {
-		if (fdtab_peek(next) != s->obj)
-			continue;
-		cloexec = ff_real.fcntl(next, F_GETFD) & FD_CLOEXEC;
-		ff_real.dup3(s->end, next, cloexec ? O_CLOEXEC : 0);
+	stream_kernel_make_room(fd, left);
+	while (!stream_kernel_has(fd, left)) {
+		if (!may_wait(s, fd, until))
+			return stream_kernel_has(fd, left);
+		wait_while(&s->page->here, FF_TCP_HERE_BOTH, ARRIVAL_NS);
 	}
-	stream_epoll_in(s);
-	fdtab_clear(s->other);
-	ff_real.close(s->other);
-	s->other = -1;
+	return true;
 }
 
-/* A pair beside FIFOs takes as little as can be: it is to be filled up. */
-static void
-buffers_set(const struct stream *s)
-{
-	static const int size = FIFO_SNDBUF;
+/* ---- before it is decided ---- */
 
-	(void)FF_REAL(setsockopt)(s->end, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+/*
+ * An entry of the table is the stream's if the descriptor is its socket: one that was closed past
+ * the hooks is forgotten. False: dup3() would refuse one.
+ */
+static bool
+fds_check(const struct stream *s)
+{
+	struct rlimit limit;
+	struct stat st;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return false;
+	for (int fd = fdtab_next(0); fd >= 0; fd = fdtab_next((unsigned)fd + 1)) {
+		if (fdtab_peek(fd) != s->obj)
+			continue;
+		if (ff_real.fstat(fd, &st) || st.st_ino != s->inode)
+			fdtab_clear(fd);
+		else if ((rlim_t)fd >= limit.rlim_cur)
+			return false;
+	}
+	return true;
 }
 
 /* Says how far we are, and learns it of the other side. False: there will be no exchange. */
 static bool
-extents_exchange(struct stream *s, int fd, struct extent *own, struct ff_tcp_side *them)
+extents_exchange(struct stream *s, int fd, struct stream_extent *own, struct ff_tcp_side *them,
+		 int64_t until)
 {
 	struct ff_tcp_side *here = &s->page->side[s->side], *there = &s->page->side[1 - s->side];
 
-	if (!extent_get(fd, own))
-		*own = (struct extent){0};
+	if (!stream_kernel_extent(fd, own) || !own->whole)
+		return false;
+	if (own->unsent)
+		stream_kernel_push(fd);
 	here->sent = own->sent;
 	here->taken = own->taken;
 	if (stream_fifo_wanted() && stream_fifo_prepare(s))
 		atomic_store(&here->flags, FF_TCP_FLAG_FIFO);
-	step_set(s, own->whole ? FF_TCP_STEP_STOPPED : FF_TCP_STEP_PARTED);
-	if (!own->whole || !step_wait(s, fd, FF_TCP_STEP_STOPPED))
+	step_set(s, FF_TCP_STEP_STOPPED);
+	STREAM_FAULT(STREAM_FAULT_STOPPED);
+	if (!step_wait(s, fd, FF_TCP_STEP_STOPPED, until))
 		return false;
-	them->step = atomic_load_explicit(&there->step, memory_order_acquire);
 	them->flags = atomic_load(&there->flags);
 	them->sent = __atomic_load_n(&there->sent, __ATOMIC_RELAXED);
 	them->taken = __atomic_load_n(&there->taken, __ATOMIC_RELAXED);
-	return them->step != FF_TCP_STEP_PARTED;
+	return true;
 }
 
-/* Both are here. True: the descriptors are exchanged. False: nothing has changed. */
+/* What somebody has done past the hooks shows in the figures. */
 static bool
-exchange(struct stream *s, int fd)
+is_same(int fd, const struct stream_extent *e)
+{
+	struct stream_extent now;
+
+	return stream_kernel_extent(fd, &now) && now.whole && now.sent == e->sent &&
+	       now.taken == e->taken;
+}
+
+/* All that may fail; nothing of it is lost if it does. in: bytes that the kernel's stream held. */
+static bool
+prepare(struct stream *s, int fd, uint64_t *in, int64_t until)
 {
 	struct ff_tcp_side them;
-	struct extent e;
-	uint64_t in, max;
-	bool fifo;
+	struct stream_extent e;
+	uint64_t max;
 
-	if (!extents_exchange(s, fd, &e, &them))
+	if (!extents_exchange(s, fd, &e, &them, until))
 		return false;
-	fifo = s->own && (them.flags & FF_TCP_FLAG_FIFO);
-	max = fifo ? FF_TCP_MOVE_MAX : move_max(s);
-	in = them.sent - e.taken;
-	if (in > max || e.sent - them.taken > max)
+	if (!(them.flags & FF_TCP_FLAG_FIFO))
+		stream_fifo_end(s);
+	max = stream_front_max(s);
+	*in = them.sent - e.taken;
+	if (*in > max || e.sent - them.taken > max || !arrival_wait(s, fd, *in, until))
 		return false;
-	if (!(fifo ? move_front(s, fd, in) : move(s, fd, in))) {
-		debug("stream %u: its front is full", s->id);
+	STREAM_FAULT(STREAM_FAULT_ARRIVED);
+	return stream_front_make(s, fd, *in) &&
+	       !ff_real.fcntl(s->end, F_SETFL, ff_real.fcntl(fd, F_GETFL)) &&
+	       stream_epoll_reserve(s) && is_same(fd, &e);
+}
+
+/* Both are here. True: it is to be. */
+static bool
+agree(struct stream *s, int fd, uint64_t *in)
+{
+	int64_t until = now_ns() + EXCHANGE_NS;
+
+	STREAM_FAULT(STREAM_FAULT_BOTH);
+	if (!prepare(s, fd, in, until)) {
+		/* The other side cannot have committed it: we have not been ready. */
+		(void)decide(s, FF_TCP_HERE_PARTED);
+		step_set(s, FF_TCP_STEP_PARTED);
 		return false;
 	}
-	step_set(s, FF_TCP_STEP_MOVED);
-	(void)step_wait(s, fd, FF_TCP_STEP_MOVED);
-	if (fifo)
-		buffers_set(s);
-	fds_exchange(s, fd);
-	if (!fifo)
-		stream_fifo_end(s);
-	return true;
+	step_set(s, FF_TCP_STEP_READY);
+	STREAM_FAULT(STREAM_FAULT_READY);
+	if (step_wait(s, fd, FF_TCP_STEP_READY, until) ? decide(s, FF_TCP_HERE_COMMITTED)
+						       : decide(s, FF_TCP_HERE_PARTED))
+		return true;
+	step_set(s, FF_TCP_STEP_PARTED);
+	return false;
+}
+
+/* ---- when it is ---- */
+
+/* EBUSY: another thread makes a descriptor, and has taken this number before it was ours. */
+static bool
+fd_replace(int from, int to)
+{
+	int cloexec = ff_real.fcntl(to, F_GETFD) & FD_CLOEXEC, rc;
+
+	do
+		rc = (int)ff_sys(SYS_dup3, from, to, cloexec ? O_CLOEXEC : 0, 0, 0, 0);
+	while (rc == -EBUSY || rc == -EINTR);
+	return rc >= 0;
+}
+
+/* From here on there is no way back: what fails nevertheless ends the connection for both. */
+static void
+fds_exchange(struct stream *s)
+{
+	bool done = true;
+
+	STREAM_FAULT(STREAM_FAULT_COMMITTED);
+	stream_epoll_out(s);
+	for (int fd = fdtab_next(0); fd >= 0; fd = fdtab_next((unsigned)fd + 1))
+		if (fdtab_peek(fd) == s->obj)
+			done = fd_replace(s->end, fd) && done;
+	STREAM_FAULT(STREAM_FAULT_REPLACED);
+	done = stream_epoll_in(s) && done;
+	fdtab_clear(s->other);
+	ff_real.close(s->other);
+	s->other = -1;
+	if (done)
+		return;
+	atomic_fetch_or(&s->page->side[s->side].flags, FF_TCP_FLAG_RESET);
+	(void)FF_REAL(shutdown)(s->end, SHUT_RDWR);
+	debug("stream %u: ended, its descriptors were not exchanged", s->id);
+}
+
+/* Of the pair without FIFOs, only the page is needed any more. */
+static void
+rings_unmap(struct stream *s)
+{
+	if (ff_real.munmap((uint8_t *)s->page + FF_TCP_PAGE_SIZE, s->mapped - FF_TCP_PAGE_SIZE) ==
+	    0)
+		s->mapped = FF_TCP_PAGE_SIZE;
 }
 
 /* The program's descriptor of s, any of them; -1: none. */
@@ -389,13 +354,14 @@ fd_of(const struct stream *s)
 	return fd;
 }
 
-/* Steps begin anew: both sides have seen the same figures, and say so before they come again. */
+/* The page has done its duty: with the next offer there is a new one. */
 static void
 part(struct stream *s)
 {
 	debug("stream %u: parted", s->id);
 	stream_forget(s);
 	stream_fifo_end(s);
+	stream_epoll_unreserve(s);
 	stream_offer_drop(s);
 	stream_ask_later(s);
 	atomic_store(&s->state, STREAM_KERNEL);
@@ -412,10 +378,13 @@ anchor_drop(struct stream *s)
 static void
 meet_locked(struct stream *s)
 {
-	int fd = fd_of(s), anchor;
+	int fd = fds_check(s) ? fd_of(s) : -1, anchor;
+	uint64_t in = 0;
 
-	if (fd < 0)
+	if (fd < 0) {
+		part(s);
 		return;
+	}
 	/* What may fail does so before it is too late. */
 	anchor = ff_real.fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	anchor = anchor < 0 ? anchor : fd_hide(anchor);
@@ -424,17 +393,21 @@ meet_locked(struct stream *s)
 	s->anchor = anchor;
 	if (!come(s)) {
 		anchor_drop(s);
-		if (++s->misses == MISSES_MAX)
+		if (s->misses >= MISSES_MAX)
 			part(s);
 		return;
 	}
-	if (!exchange(s, fd)) {
+	if (!agree(s, fd, &in)) {
 		anchor_drop(s);
 		part(s);
 		return;
 	}
+	fds_exchange(s);
+	stream_kernel_drop(s->anchor, in);
+	if (!s->own)
+		rings_unmap(s);
 	debug("stream %u (fd %d): %s", s->id, fd, s->own ? "fifo" : "paired");
-	stream_forget(s);
+	stream_done(s, s->own ? FF_TCP_WAY_FIFO : FF_TCP_WAY_PAIR);
 	atomic_store(&s->state, s->own ? STREAM_FIFO : STREAM_PAIRED);
 	stream_kick();
 }
@@ -448,7 +421,7 @@ stream_meet(struct stream *s)
 		return;
 	if (stream_state_is(s, STREAM_OFFERED)) {
 		atomic_store(&s->shut, true); /* seq_cst: pairs with stream_enter_slow()'s inside */
-		if (!atomic_load(&s->inside))
+		if (!atomic_load(&s->inside) && !stream_forks() && !stream_ring_is_there())
 			meet_locked(s);
 		else
 			stream_kick();

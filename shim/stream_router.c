@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -32,9 +33,10 @@ static struct stream *asked; /* next_asked */
 
 _Atomic uint32_t stream_num_waiting;
 
-/* The callers hold a stream's lock, and so have signals blocked, or block them. */
+/* Signals and cancellation wait, whether or not the caller holds a stream's lock. */
 struct guard {
 	uint64_t mask;
+	int cancel;
 };
 
 static void
@@ -43,6 +45,7 @@ guard_lock(struct guard *g)
 	uint64_t all = UINT64_MAX;
 
 	ff_sys_sigmask(SIG_BLOCK, &all, &g->mask);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &g->cancel);
 	ff_lock_acquire(&lock);
 }
 
@@ -51,6 +54,7 @@ guard_unlock(const struct guard *g)
 {
 	ff_lock_release(&lock);
 	ff_sys_sigmask(SIG_SETMASK, &g->mask, NULL);
+	pthread_setcancelstate(g->cancel, NULL);
 }
 
 int
@@ -120,7 +124,8 @@ connect_once(void)
 	if (now.tv_sec < retry_at)
 		return false;
 	retry_at = now.tv_sec + RETRY_S;
-	fd = msg_connect(FF_TCP_SOCK, SOCK_CLOEXEC);
+	/* A router that has no time for us now is none. */
+	fd = msg_connect(FF_TCP_SOCK, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0) {
 		debug("no router for streams: %s", strerror(-fd));
 		return false;
@@ -177,7 +182,7 @@ asked_remove(struct stream *s)
 }
 
 void
-stream_forget(struct stream *s)
+stream_done(struct stream *s, enum ff_tcp_way way)
 {
 	struct guard g;
 
@@ -185,9 +190,15 @@ stream_forget(struct stream *s)
 		return;
 	guard_lock(&g);
 	if (asked_remove(s) && sock >= 0)
-		(void)send_message(FF_TCP_FORGET, s->id, 0, -1);
+		(void)send_message(FF_TCP_FORGET, s->id, way, -1);
 	s->id = 0;
 	guard_unlock(&g);
+}
+
+void
+stream_forget(struct stream *s)
+{
+	stream_done(s, FF_TCP_WAY_KERNEL);
 }
 
 void
@@ -237,6 +248,8 @@ offer_take(struct stream *s, unsigned side, int fds[FF_TCP_OFFER_FDS])
 		return false;
 	s->side = side;
 	s->page = page;
+	s->mapped = FF_TCP_MEMORY;
+	s->misses = 0;
 	s->end = fd_hide(fds[0]);
 	s->other = fd_hide(fds[1]);
 	ff_real.close(fds[2]);
@@ -282,7 +295,7 @@ message(const struct ff_tcp_msg *m, int *fds, unsigned num_fds)
 
 /* The next message; 0: none. */
 static bool
-look_once(struct stream **meet)
+look_once(struct stream **meet, bool *poked)
 {
 	int fds[FF_TCP_OFFER_FDS];
 	struct ff_tcp_msg m;
@@ -291,12 +304,15 @@ look_once(struct stream **meet)
 	ssize_t n = 0;
 
 	*meet = NULL;
+	*poked = false;
 	guard_lock(&g);
 	if (sock >= 0) {
 		n = receive(&m, fds, &num_fds);
-		if (n == (ssize_t)sizeof(m))
+		if (n == (ssize_t)sizeof(m)) {
 			*meet = message(&m, fds, num_fds);
-		else if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+			*poked = m.type == FF_TCP_POKE;
+		}
+		if (n != (ssize_t)sizeof(m) && (n >= 0 || (errno != EAGAIN && errno != EINTR)))
 			disconnect();
 	}
 	guard_unlock(&g);
@@ -308,13 +324,13 @@ stream_router_look(void)
 {
 	struct stream *meet;
 	int saved = errno;
-	bool said = false;
+	bool said = false, poked;
 
-	while (stream_router_fd() >= 0 && look_once(&meet)) {
+	while (stream_router_fd() >= 0 && look_once(&meet, &poked)) {
 		said = true;
 		if (!meet)
 			continue;
-		if (stream_state_is(meet, STREAM_OFFERED))
+		if (stream_state_is(meet, STREAM_OFFERED) && (!poked || stream_is_awaited(meet)))
 			stream_meet(meet);
 		fdobj_put(meet->obj);
 	}
@@ -322,8 +338,10 @@ stream_router_look(void)
 	return said;
 }
 
+/* The connection is the parent's: a child that kept it would keep it from ending. */
 void
 stream_router_fork_child(void)
 {
 	atomic_store(&lock.word, 0);
+	disconnect();
 }

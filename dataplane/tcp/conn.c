@@ -116,6 +116,16 @@ conn_violation(struct tcp_conn *cn)
 
 /* ---- messages ---- */
 
+/* A statistic: nothing hangs on it that it be true. */
+static void
+way_count(struct tcp_conn *cn, uint32_t way)
+{
+	if (way == FF_TCP_WAY_PAIR)
+		ff_container_count(cn->container, FF_CC_TCP_PAIRED, 1);
+	else if (way == FF_TCP_WAY_FIFO)
+		ff_container_count(cn->container, FF_CC_TCP_FIFO, 1);
+}
+
 static void
 conn_message(struct tcp_conn *cn, const struct tcp_event *ev)
 {
@@ -129,10 +139,12 @@ conn_message(struct tcp_conn *cn, const struct tcp_event *ev)
 		return;
 	}
 	s = tcp_stream_find(cn, ev->msg.stream);
-	if (s && ev->msg.type == FF_TCP_FORGET) /* of one that was refused, too */
+	if (s && ev->msg.type == FF_TCP_FORGET) { /* of one that was refused, too */
+		way_count(cn, ev->msg.value);
 		tcp_stream_forget(s);
-	else if (s)
+	} else if (s) {
 		tcp_stream_poke(s);
+	}
 }
 
 static void

@@ -23,7 +23,7 @@
 
 #include <freeflow/fifo.h>
 
-#define FF_TCP_ABI_VERSION 1u
+#define FF_TCP_ABI_VERSION 2u
 
 /* In the container's directory (abi.h): SOCK_SEQPACKET, one connection for each process. */
 #define FF_TCP_SOCK "tcp.sock"
@@ -37,7 +37,10 @@ enum ff_tcp_type {
 	 * one fd). stream: chosen by the shim, one that it has not asked for yet or has forgotten.
 	 */
 	FF_TCP_ASK = 2,
-	/* Shim to router: no longer wanted. No answer; an offer may be under way. */
+	/*
+	 * Shim to router: no longer wanted. No answer; an offer may be under way. value: enum
+	 * ff_tcp_way, what the stream has become, for the router's counters alone.
+	 */
 	FF_TCP_FORGET = 3,
 	/* Shim to router, and on to the other shim: it is waiting in the page. */
 	FF_TCP_POKE = 4,
@@ -48,6 +51,12 @@ enum ff_tcp_type {
 	FF_TCP_OFFER = 5,
 	/* Router to shim: there will be none; value is an errno that says why. */
 	FF_TCP_REFUSED = 6,
+};
+
+enum ff_tcp_way {
+	FF_TCP_WAY_KERNEL,
+	FF_TCP_WAY_PAIR,
+	FF_TCP_WAY_FIFO,
 };
 
 struct ff_tcp_msg {
@@ -63,33 +72,52 @@ static_assert(sizeof(struct ff_tcp_msg) == 16, "ABI");
 
 /*
  * Bytes that an end takes until it is full, as the router sets it: what the kernel still holds of a
- * stream is moved through it at once. FF_TCP_MOVE_MAX of each direction, or half of what the end
- * takes: with more than that under way, the shims part again.
+ * stream is put into it at once. FF_TCP_MOVE_MAX of each direction, or half of what the end takes:
+ * with more than that under way, the shims part again.
  */
 #define FF_TCP_END_BUFFER (8u << 20)
 #define FF_TCP_MOVE_MAX	  (16u << 20)
 
-/* struct ff_tcp_page.here: which sides are waiting. Set and taken back by compare and swap. */
-#define FF_TCP_HERE_NONE 0u
-#define FF_TCP_HERE_0	 1u /* 1 << side */
-#define FF_TCP_HERE_1	 2u
-#define FF_TCP_HERE_BOTH 3u /* no way back from here; each side goes through its steps */
+/*
+ * struct ff_tcp_page.here: which sides are waiting, then what has been decided; by compare and
+ * swap.
+ *
+ * NONE -> HERE_n -> BOTH: from here on neither side sends or takes. Each publishes its figures, and
+ * then puts what the kernel's stream still holds for it, which it only looks at, in front of its
+ * end: until something is decided, all can be undone, and is by who parts. BOTH -> COMMITTED, by
+ * either, when both are ready: each goes on by the pair, without a look at the other. BOTH ->
+ * PARTED, by a side that cannot, or that has waited long enough: each goes on by the kernel's
+ * stream. A side that has been stopped meanwhile learns here what it is.
+ */
+#define FF_TCP_HERE_NONE      0u
+#define FF_TCP_HERE_0	      1u /* 1 << side: taken back by who waits in vain */
+#define FF_TCP_HERE_1	      2u
+#define FF_TCP_HERE_BOTH      3u
+#define FF_TCP_HERE_COMMITTED 4u
+#define FF_TCP_HERE_PARTED    5u
 
 enum ff_tcp_step {
 	FF_TCP_STEP_NONE,
 	/* sent and taken are there, and this side sends nothing more by the kernel's stream. */
 	FF_TCP_STEP_STOPPED,
 	/*
-	 * All that the other side had sent is in this side's end of the pair; whatever the other
-	 * one now writes to its own end comes behind it.
+	 * A copy of all that the other side had sent is in front of this side's end; whatever the
+	 * other one writes to its own end comes behind it. All that may fail has been done.
 	 */
-	FF_TCP_STEP_MOVED,
-	/* Never mind: too much was under way. Both sides see that in the same figures. */
+	FF_TCP_STEP_READY,
+	/* It has parted, and here says so, too: this is for who waits for the step. */
 	FF_TCP_STEP_PARTED,
 };
 
 #define FF_TCP_FLAG_RESET 1u /* this side is being closed by SO_LINGER 0: ECONNRESET, not EOF */
 #define FF_TCP_FLAG_FIFO  2u /* this side would have the FIFOs; set before its first step */
+/* What a side has done since the exchange, before the pair tells of it; never taken back. */
+#define FF_TCP_FLAG_FIN	  4u /* it sends nothing more */
+#define FF_TCP_FLAG_DEAF                                                         \
+	8u /* SHUT_RD: it receives nothing more; with FIN, a reset answers bytes \
+	    */
+#define FF_TCP_FLAG_CLOSED 16u
+#define FF_TCP_FLAG_TOLD   32u /* its program knows that the other side has reset it */
 
 /* Writer: the shim of that side. Reader: the other one. */
 struct ff_tcp_side {
@@ -104,7 +132,7 @@ static_assert(sizeof(struct ff_tcp_side) == 24, "ABI");
  * Where both sides would have them, FIFOs carry the bytes (fifo.h), and the pair says whether there
  * are any: fifo[n] and ring n are written by side n. What the kernel's streams still held then goes
  * by neither: each side keeps it for itself, with a byte in its end of the pair as long as it is
- * there. The reader of each FIFO makes its initial state, before FF_TCP_STEP_MOVED.
+ * there. The reader of each FIFO makes its initial state, before FF_TCP_STEP_READY.
  */
 struct ff_tcp_page {
 	_Atomic uint32_t here; /* futex */

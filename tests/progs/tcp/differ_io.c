@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -70,14 +72,27 @@ is_settled(void)
 	return p.revents & (other()->reset || other()->broken ? POLLHUP : POLLRDHUP);
 }
 
+/* Whether the other end has it is for its acknowledgement to say; so is whether all is over. */
+static bool
+fin_is_on_its_way(void)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	return !getsockopt(d.fd, IPPROTO_TCP, TCP_INFO, &info, &len) &&
+	       (info.tcpi_state == TCP_FIN_WAIT1 || info.tcpi_state == TCP_CLOSING ||
+		info.tcpi_state == TCP_LAST_ACK);
+}
+
 void
 quiet(void)
 {
 	struct timespec nap = {.tv_nsec = 200000};
 	int bytes = 0;
 
-	for (unsigned i = 0; i < QUIET_NAPS && !is_gone(other()) && !own()->broken; i++) {
-		if (is_exchanged(d.fd) || ioctl(d.fd, SIOCOUTQ, &bytes) || !bytes)
+	for (unsigned i = 0; i < QUIET_NAPS && !own()->broken; i++) {
+		if ((is_gone(other()) || ioctl(d.fd, SIOCOUTQ, &bytes) || !bytes) &&
+		    !(own()->fin && fin_is_on_its_way()))
 			return;
 		nanosleep(&nap, NULL);
 	}

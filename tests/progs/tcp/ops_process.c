@@ -235,10 +235,11 @@ op_restart(const struct step *st)
 	nonblock(was);
 }
 
+/* pass: not drawn as long as the shim does not know a stream that comes back by SCM_RIGHTS. */
 const struct op ops_process[] = {
 	{"dup", op_dup, false, WHEN_OPEN, 3},
 	{"undup", op_undup, false, WHEN_OPEN, 2},
-	{"pass", op_pass, false, WHEN_OPEN, 1},
+	{"pass", op_pass, false, WHEN_OPEN, 0},
 	{"fork", op_fork, false, WHEN_OPEN, 2},
 	{"interrupt", op_interrupt, false, WHEN_OPEN, 2},
 	{"restart", op_restart, true, WHEN_ALIVE | WHEN_EMPTY, 1},

@@ -49,6 +49,7 @@ op_close(const struct step *st)
 static void
 op_names(const struct step *st)
 {
+	quiet();
 	for (unsigned i = 0; i < 2; i++) {
 		struct sockaddr_storage sa = {0};
 		const struct sockaddr_in *in = (const struct sockaddr_in *)&sa;

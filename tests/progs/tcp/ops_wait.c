@@ -31,8 +31,9 @@ ask_poll(const struct step *st, uint32_t kind, int timeout)
 	struct timespec zero = {0};
 	int rc;
 
+	/* Who waits for bytes is not to find that he could send, sooner or later than they come. */
 	if (timeout < 0)
-		p.events |= POLLIN;
+		p.events = (short)((p.events | POLLIN) & ~(POLLOUT | POLLWRNORM));
 	rc = kind & 1 ? poll(&p, 1, timeout) : ppoll(&p, 1, timeout ? NULL : &zero, NULL);
 	say(st, "poll %x%s %x", p.events, result(rc), p.revents);
 }

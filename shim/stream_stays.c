@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams that stay where they are: what is done to them, or by whom they are shared, an exchange
+ * must not meet. Any thread.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+#include "real.h"
+#include "stream.h"
+#include "stream_end.h"
+
+static _Atomic uint32_t forks; /* that are under way */
+
+/* arg: not NULL: others get it as well. */
+static void
+stays(struct stream *s, void *arg)
+{
+	if (stream_is_exchanged(s) && arg)
+		atomic_store(&s->shared, true);
+	if (stream_is_exchanged(s) || stream_state_is(s, STREAM_STAYS))
+		return;
+	stream_lock(s);
+	if (!stream_is_exchanged(s)) {
+		stream_forget(s);
+		stream_offer_drop(s);
+		atomic_store(&s->state, STREAM_STAYS);
+	} else if (arg) {
+		atomic_store(&s->shared, true);
+	}
+	stream_unlock(s);
+}
+
+#define PASSED ((void *)1)
+
+void
+stream_stays(int fd)
+{
+	struct stream *s = stream_get(fd);
+
+	if (!s)
+		return;
+	stays(s, NULL);
+	fdobj_put(s->obj);
+}
+
+void
+stream_passed(int fd)
+{
+	struct stream *s = stream_get(fd);
+
+	if (!s)
+		return;
+	stays(s, PASSED);
+	fdobj_put(s->obj);
+}
+
+void
+stream_forked(void)
+{
+	stream_foreach(stays, PASSED);
+}
+
+void
+stream_fork_begin(void)
+{
+	atomic_fetch_add(&forks, 1); /* seq_cst: before the locks that stays() takes */
+	stream_forked();
+}
+
+void
+stream_fork_end(void)
+{
+	stream_forked();
+	atomic_fetch_sub(&forks, 1);
+}
+
+bool
+stream_forks(void)
+{
+	return atomic_load(&forks) != 0;
+}
+
+/* Also of those that are new since stream_fork_begin(). */
+static void
+child_reset(struct stream *s, void *arg)
+{
+	atomic_store(&s->lock.word, 0);
+	atomic_store(&s->shut, false);
+	atomic_store(&s->inside, 0);
+	if (stream_is_exchanged(s))
+		atomic_store(&s->shared, true);
+	else
+		atomic_store(&s->state, STREAM_STAYS);
+}
+
+/* Threads that were in the middle of something are not here. */
+void
+stream_fork_child(void)
+{
+	atomic_store(&forks, 0);
+	stream_list_fork_child();
+	stream_foreach(child_reset, NULL);
+	stream_router_fork_child();
+	stream_wait_fork_child();
+	stream_end_fork_child();
+}
+
+/* ---- rings of io_uring ---- */
+
+#define RING_LINK  "anon_inode:[io_uring]"
+#define RING_LOOKS 1 /* seconds between two */
+
+static _Atomic bool ring_seen;
+static _Atomic time_t ring_looked;
+
+/* What a ring does with a descriptor nobody sees: no stream of this process is exchanged any more.
+ */
+void
+stream_ring_seen(void)
+{
+	if (!atomic_exchange(&ring_seen, true))
+		stream_forked();
+}
+
+/* An entry of /proc/self/fd. */
+static bool
+is_ring(int dir, const char *name)
+{
+	char link[sizeof(RING_LINK)];
+	ssize_t n = ff_real.readlinkat(dir, name, link, sizeof(link));
+
+	return n == sizeof(RING_LINK) - 1 && !memcmp(link, RING_LINK, (size_t)n);
+}
+
+static bool
+rings_find(int dir)
+{
+	_Alignas(struct dirent64) uint8_t buf[2048];
+	const struct dirent64 *e;
+	bool found = false;
+	long n;
+
+	while (!found && (n = ff_sys(SYS_getdents64, dir, buf, sizeof(buf), 0, 0, 0)) > 0)
+		for (long off = 0; off < n && !found; off += e->d_reclen) {
+			e = (const struct dirent64 *)(buf + off);
+			found = e->d_name[0] != '.' && is_ring(dir, e->d_name);
+		}
+	return found;
+}
+
+bool
+stream_ring_is_there(void)
+{
+	struct timespec now;
+	int dir;
+
+	if (atomic_load(&ring_seen))
+		return true;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (now.tv_sec < atomic_load(&ring_looked) + RING_LOOKS)
+		return false;
+	atomic_store(&ring_looked, now.tv_sec);
+	dir = ff_sys_openat(AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return false;
+	if (rings_find(dir))
+		atomic_store(&ring_seen, true);
+	ff_sys_close(dir);
+	return atomic_load(&ring_seen);
+}
