@@ -4,8 +4,11 @@ TCP programs between two containers by each stage of a stream, and beside them b
 the hosts' own network, loopback: what is measured, by which ways, and what it should come to.
 """
 
+import contextlib
+import os
 import re
 import sys
+import tempfile
 
 from . import bench, router
 from .errors import LabError
@@ -93,10 +96,27 @@ MEASURES = {
 }
 
 
+@contextlib.contextmanager
 def stages_offered(stages, binaries):
-    """Those that this router knows."""
-    return [stage for stage, streams in stages.items()
-            if router.accepts(binaries.freeflowd, {"tcp": {"streams": streams}})]
+    """
+    Those that this router knows, and the configuration under "tcp" for the last of them; the
+    routers' common secret is there while it lasts.
+    """
+    offered, config = [], {}
+    with tempfile.NamedTemporaryFile("wb") as secret:
+        secret.write(os.urandom(32))
+        secret.flush()
+        for stage, streams in stages.items():
+            wanted = {"streams": streams}
+            if streams == "host":
+                wanted["secret_file"] = secret.name
+            if router.accepts(binaries.freeflowd, {"tcp": wanted}):
+                offered.append(stage)
+                config = wanted
+            else:
+                print(f"stage {stage} is not there: the router knows no tcp.streams \"{streams}\"",
+                      file=sys.stderr)
+        yield offered, {f"tcp.{key}": value for key, value in config.items()}
 
 
 def _by_stage(stage, exchanges):
