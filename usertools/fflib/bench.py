@@ -26,7 +26,7 @@ _LAT_ITERATIONS = 10000
 _CQ_ENTRIES = 16384
 SERVER, CLIENT = "c1", "c2"
 # Of a container: connections that have reached a stage (FREEFLOW_TCP).
-_COUNTERS = {"unix": "tcp_paired", "fifo": "tcp_fifo"}
+_COUNTERS = {"unix": "tcp_paired", "fifo": "tcp_fifo", "host": "tcp_host"}
 
 
 class Bench:
@@ -74,10 +74,10 @@ class Bench:
         return self._changed(_stage=stage)
 
     def exchanged(self, stage):
-        """How many connections of the server have reached the stage, or None: nobody counts."""
+        """How many connections of the server have reached the stage."""
         server = self._lab.find_container(self._ends[0])
         return router.counters(self._lab.find_host(server["host"]), server["name"]).get(
-            _COUNTERS.get(stage))
+            _COUNTERS[stage], 0)
 
     def argv(self, where, argv, plain=False):
         return [self._ff_lab, "exec", "--name", self._lab.name, *(["--plain"] if plain else []),

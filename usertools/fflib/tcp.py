@@ -129,8 +129,7 @@ def _by_stage(stage, exchanges):
             before = run.exchanged(stage)
             with run.by_stage(stage):
                 value = measure.function(run)
-            if not (exchanges and measure.lasts) or before is None \
-                    or run.exchanged(stage) != before:
+            if not (exchanges and measure.lasts) or run.exchanged(stage) != before:
                 return value
             print(f"stage {stage}: no connection has reached it", file=sys.stderr)
         raise LabError(f"stage {stage} is not reached")
