@@ -24,6 +24,7 @@ _BW_MESSAGES = 400000
 LOCAL_BYTES, WIRE_BYTES = 8 << 30, 512 << 20  # in a host, between hosts
 _LAT_ITERATIONS = 10000
 _CQ_ENTRIES = 16384
+_SOCKPERF_RUNS = 4
 SERVER, CLIENT = "c1", "c2"
 # Of a container: connections that have reached a stage (FREEFLOW_TCP).
 _COUNTERS = {"unix": "tcp_paired", "fifo": "tcp_fifo", "host": "tcp_host"}
@@ -153,19 +154,24 @@ class Bench:
         One way, average, in microseconds; 14 bytes are its least. spinning: both ends ask again
         and again, each on a CPU of its own.
         """
+        # On a loaded machine an end may not get the CPU in all of the half second that counts.
+        for _ in range(_SOCKPERF_RUNS):
+            output = self._sockperf_once(protocol, spinning)
+            found = re.search(r"Latency is ([\d.]+) usec", output) \
+                or re.search(r"avg-latency=([\d.]+)", output)
+            if found:
+                return float(found[1])
+        raise LabError(f"sockperf: no result in\n{output}")
+
+    def _sockperf_once(self, protocol, spinning):
         port = next(self._ports)
         where = ["-i", self.address, "-p", str(port)] + (["--tcp"] if protocol == "tcp" else []) \
             + (["--nonblocked"] if spinning else [])
         cpus = sorted(os.sched_getaffinity(0))
         pins = [["taskset", "-c", str(cpu)] if spinning else [] for cpu in (cpus[0], cpus[-1])]
-        output = self.tcp([*pins[0], "sockperf", "server", *where],
-                          [*pins[1], "sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], port,
-                          wait_server=False, protocol=protocol)
-        found = re.search(r"Latency is ([\d.]+) usec", output) \
-            or re.search(r"avg-latency=([\d.]+)", output)
-        if not found:
-            raise LabError(f"sockperf: no result in\n{output}")
-        return float(found[1])
+        return self.tcp([*pins[0], "sockperf", "server", *where],
+                        [*pins[1], "sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], port,
+                        wait_server=False, protocol=protocol)
 
     def iperf3(self, frame=None, streams=1):
         """In 10^9 bytes per second. frame: bytes of its IP packets."""
