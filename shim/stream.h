@@ -164,7 +164,8 @@ stream_is_fifo(int fd)
 
 /* Tells the router. False: there is none, or it does not know streams. */
 bool stream_ask(struct stream *s, int fd);
-void stream_forget(struct stream *s); /* lock held, or nobody else knows s */
+void stream_forget(struct stream *s);			 /* lock held, or nobody else knows s */
+void stream_done(struct stream *s, enum ff_tcp_way way); /* ..., for it is exchanged */
 void stream_poke(struct stream *s);
 /*
  * Takes what the router has said, and meets whom it names: the caller is inside of no stream. True

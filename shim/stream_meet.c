@@ -434,7 +434,7 @@ meet_locked(struct stream *s)
 		return;
 	}
 	debug("stream %u (fd %d): %s", s->id, fd, s->own ? "fifo" : "paired");
-	stream_forget(s);
+	stream_done(s, s->own ? FF_TCP_WAY_FIFO : FF_TCP_WAY_PAIR);
 	atomic_store(&s->state, s->own ? STREAM_FIFO : STREAM_PAIRED);
 	stream_kick();
 }

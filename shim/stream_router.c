@@ -177,7 +177,7 @@ asked_remove(struct stream *s)
 }
 
 void
-stream_forget(struct stream *s)
+stream_done(struct stream *s, enum ff_tcp_way way)
 {
 	struct guard g;
 
@@ -185,9 +185,15 @@ stream_forget(struct stream *s)
 		return;
 	guard_lock(&g);
 	if (asked_remove(s) && sock >= 0)
-		(void)send_message(FF_TCP_FORGET, s->id, 0, -1);
+		(void)send_message(FF_TCP_FORGET, s->id, way, -1);
 	s->id = 0;
 	guard_unlock(&g);
+}
+
+void
+stream_forget(struct stream *s)
+{
+	stream_done(s, FF_TCP_WAY_KERNEL);
 }
 
 void

@@ -112,6 +112,16 @@ message_receive(int sock, struct ff_tcp_msg *m, int *fd)
 	return n;
 }
 
+/* A statistic: nothing hangs on it that it be true. */
+static void
+way_count(struct tcp_conn *cn, uint32_t way)
+{
+	if (way == FF_TCP_WAY_PAIR)
+		ff_container_count(cn->container, FF_CC_TCP_PAIRED, 1);
+	else if (way == FF_TCP_WAY_FIFO)
+		ff_container_count(cn->container, FF_CC_TCP_FIFO, 1);
+}
+
 /* False: it does not keep to the protocol. */
 static bool
 message_stream(struct tcp_conn *cn, const struct ff_tcp_msg *m, int fd)
@@ -125,8 +135,10 @@ message_stream(struct tcp_conn *cn, const struct ff_tcp_msg *m, int fd)
 		tcp_stream_ask(cn, m->stream, fd);
 		return true;
 	case FF_TCP_FORGET: /* of one that was refused, too */
-		if (s)
+		if (s) {
+			way_count(cn, m->value);
 			tcp_stream_forget(s);
+		}
 		return true;
 	case FF_TCP_POKE:
 		if (s)

@@ -37,7 +37,10 @@ enum ff_tcp_type {
 	 * one fd). stream: chosen by the shim, one that it has not asked for yet or has forgotten.
 	 */
 	FF_TCP_ASK = 2,
-	/* Shim to router: no longer wanted. No answer; an offer may be under way. */
+	/*
+	 * Shim to router: no longer wanted. No answer; an offer may be under way. value: enum
+	 * ff_tcp_way, what the stream has become, for the router's counters alone.
+	 */
 	FF_TCP_FORGET = 3,
 	/* Shim to router, and on to the other shim: it is waiting in the page. */
 	FF_TCP_POKE = 4,
@@ -48,6 +51,12 @@ enum ff_tcp_type {
 	FF_TCP_OFFER = 5,
 	/* Router to shim: there will be none; value is an errno that says why. */
 	FF_TCP_REFUSED = 6,
+};
+
+enum ff_tcp_way {
+	FF_TCP_WAY_KERNEL,
+	FF_TCP_WAY_PAIR,
+	FF_TCP_WAY_FIFO,
 };
 
 struct ff_tcp_msg {
