@@ -106,13 +106,21 @@ class ProgramsLab(LabUnderTest):
                 output.seek(0)
                 raise Failed(f"{error}\nserver:\n{output.read()[-3000:]}") from None
             finally:
-                if child.poll() is None:
-                    child.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(10)
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
+                ended = _end(child)
+            expect(ended, "the server does not end when it is told to")
+
+
+def _end(child):
+    """False: it took more than that."""
+    if child.poll() is None:
+        child.terminate()
+    try:
+        child.wait(TIMEOUT)
+        return True
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        return False
 
 
 def _round(lab, where, client, use):

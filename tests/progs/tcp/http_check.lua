@@ -27,6 +27,8 @@ function done(summary)
 		wrong = wrong + thread:get("wrong")
 	end
 	local e = summary.errors
+	io.write(string.format("connect %d read %d write %d status %d timeout %d\n", e.connect,
+		e.read, e.write, e.status, e.timeout))
 	io.write(string.format("answers %d wrong %d errors %d bytes %d\n", answers, wrong,
 		e.connect + e.read + e.write + e.status + e.timeout, summary.bytes))
 end
