@@ -229,10 +229,6 @@ recv_once(struct stream *s, const struct iovec *iov, size_t count, size_t skip, 
 	do {
 		n = take(o, iov, count, skip + (size_t)ret, peek);
 		ret += (ssize_t)n;
-		/* What was emptied is not readable any more. */
-		if ((size_t)ret == want && tell && !peek && o->front_off == o->front_len &&
-		    !fifo_bytes(&o->rx))
-			(void)fifo_rx_rest(&o->rx);
 		/* An edge-triggered reader takes a short read for the end of what is there. */
 		if ((size_t)ret == want || (ret && (peek || !tell)))
 			break;
