@@ -119,10 +119,10 @@ same_conf(const struct ff_container_conf *a, const struct ff_container_conf *b)
 
 /* The same device after a restart, another one on another host: EUI-64, locally administered. */
 static void
-make_guid(struct ff_container *c)
+make_guid(const char *id, uint8_t guid[8])
 {
 	char host[256] = "";
-	const char *parts[] = {host, ff_config.name, c->id};
+	const char *parts[] = {host, ff_config.name, id};
 	uint64_t h = 0xcbf29ce484222325ull; /* FNV-1a */
 
 	(void)gethostname(host, sizeof(host) - 1);
@@ -130,8 +130,8 @@ make_guid(struct ff_container *c)
 		for (size_t k = 0; k <= strlen(parts[i]); k++)
 			h = (h ^ (uint8_t)parts[i][k]) * 0x100000001b3ull;
 	for (unsigned i = 0; i < 8; i++)
-		c->guid[i] = (uint8_t)(h >> (56 - 8 * i));
-	c->guid[0] = (uint8_t)((c->guid[0] & ~1u) | 2u);
+		guid[i] = (uint8_t)(h >> (56 - 8 * i));
+	guid[0] = (uint8_t)((guid[0] & ~1u) | 2u);
 }
 
 static struct container_priv *
@@ -153,7 +153,7 @@ container_alloc(const struct ff_container_conf *conf)
 		return NULL;
 	}
 	quota_limits(c);
-	make_guid(c);
+	make_guid(c->id, c->guid);
 	TAILQ_INIT(&c->channels);
 	TAILQ_INIT(&p->conns);
 	TAILQ_INIT(&p->memifs);
@@ -320,6 +320,20 @@ wanted(const char *id)
 	return admin_state_has(id);
 }
 
+/* One that was removed while there was no freeflowd is removed now. */
+static bool
+kept(const char *id)
+{
+	uint8_t guid[8];
+
+	if (wanted(id))
+		return true;
+	make_guid(id, guid);
+	if (service)
+		service->gone(guid);
+	return false;
+}
+
 int
 ff_containers_init(void)
 {
@@ -331,7 +345,7 @@ ff_containers_init(void)
 		       strerror(-rc));
 		return rc;
 	}
-	rundir_clean(wanted);
+	rundir_clean(kept);
 	for (unsigned i = 0; i < ff_config.num_containers; i++) {
 		rc = ff_container_add(&ff_config.containers[i], err, sizeof(err));
 		if (rc)

@@ -118,6 +118,8 @@ struct ff_container_service {
 	 * goes; else freeflowd does, and may come back.
 	 */
 	void (*stop)(struct ff_container *c, bool removed);
+	/* A container of a former run, with that guid, is not there any more. */
+	void (*gone)(const uint8_t guid[8]);
 };
 void ff_container_service_set(const struct ff_container_service *s);
 /*

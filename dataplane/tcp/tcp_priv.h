@@ -5,7 +5,9 @@
  * socket that lingers, of a file of FUSE; getsockopt() of one whose owner waits inside a system
  * call). It looks at the socket, and tells the control thread what it has seen, which decides.
  * So a container can block its own reader and nobody else. Descriptors of containers are only ever
- * in the readers' tables, which are no other thread's.
+ * in the readers' tables, which are no other thread's: a freeflowd that is killed beside a reader
+ * that nothing wakes cannot vanish before the container lets go, but holds no lock, no socket and
+ * no file that its successor needs.
  *
  *     shims -- tcp.sock --> reader -- struct tcp_event --> control thread
  *     shims <-------------- reader <-- struct tcp_order -- control thread
