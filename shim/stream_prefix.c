@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads $VNET_PREFIX and $FREEFLOW_TCP once, and compares addresses. Any thread. */
+/* Reads $VNET_PREFIX and $FREEFLOW_TCP early, and compares addresses. Any thread. */
 #include "stream_prefix.h"
 
 #include <arpa/inet.h>
@@ -24,6 +24,8 @@ struct prefix {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+/* What the program was started with: nginx clears its environment before its workers accept. */
+static char *mode_at_start, *prefixes_at_start;
 static bool off, fifo;
 static bool any = true;
 static unsigned num_prefixes;
@@ -59,10 +61,29 @@ prefix_parse(const char *text, size_t len, struct prefix *out)
 	return true;
 }
 
+static char *
+copy_of(const char *name)
+{
+	const char *value = secure_getenv(name);
+
+	return value ? strdup(value) : NULL;
+}
+
+/* Programs without one of them pay for the look alone. */
+__attribute__((constructor(103))) static void
+environment_copy(void)
+{
+	mode_at_start = copy_of("FREEFLOW_TCP");
+	prefixes_at_start = copy_of("VNET_PREFIX");
+	if (secure_getenv("FREEFLOW_DIR"))
+		(void)path_dir();
+}
+
 static void
 prefixes_read(void)
 {
-	const char *mode = secure_getenv("FREEFLOW_TCP"), *text = secure_getenv("VNET_PREFIX");
+	const char *mode = mode_at_start ? mode_at_start : secure_getenv("FREEFLOW_TCP");
+	const char *text = prefixes_at_start ? prefixes_at_start : secure_getenv("VNET_PREFIX");
 	size_t len;
 
 	fifo = mode && !strcmp(mode, "fifo");

@@ -141,7 +141,8 @@ class LabUnderTest:
 
     def exec(self, where, argv, plain=False, options=(), timeout=TIMEOUT, **kwargs):
         """Runs a command in a container: CompletedProcess, stdout and stderr together."""
-        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        if "input" not in kwargs:
+            kwargs.setdefault("stdin", subprocess.DEVNULL)
         kwargs.setdefault("stderr", subprocess.STDOUT)
         return subprocess.run(self.argv(where, argv, plain, options), text=True,
                               stdout=subprocess.PIPE, timeout=timeout, check=False, **kwargs)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The machine: packages, builds, hugepages. What it changes, apart from packages, it can undo."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,7 +17,12 @@ TEST_PACKAGES = ["libcunit1-dev", "clang-14", "libclang-rt-14-dev", "clang-forma
                  "clang-tidy-14", "cppcheck", "universal-ctags", "runc", "dpdk", "dpdk-dev",
                  "libasan8", "libubsan1", "libtsan2", "gdb", "strace", "procps", "git",
                  "binutils", "tshark", "qemu-system-x86", "busybox-static",
-                 "spin"]
+                 "spin", "nginx", "wrk", "redis-server", "redis-tools", "memcached", "postgresql",
+                 "openssh-client", "openssh-server", "nodejs", "default-jdk-headless"]
+# Of those: what they would start, now and whenever the machine does.
+_SERVICES = {"nginx": "nginx", "redis-server": "redis-server", "memcached": "memcached",
+             "postgresql": "postgresql", "openssh-server": "ssh"}
+_POLICY = "/usr/sbin/policy-rc.d"  # asked by Debian's packages before they start a service
 _HUGE = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
 
 
@@ -32,11 +38,35 @@ def packages_missing(names):
     return [name for name in names if name not in installed]
 
 
+@contextlib.contextmanager
+def _services_down(names):
+    """While packages are installed: we want the programs, not servers that run."""
+    made = None
+    with contextlib.suppress(FileExistsError):
+        made = os.open(_POLICY, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o755)
+    try:
+        if made is not None:
+            os.write(made, b"#!/bin/sh\nexit 101\n")
+            os.close(made)
+        yield
+    finally:
+        if made is not None:
+            os.unlink(_POLICY)
+    for service in sorted(_SERVICES[name] for name in names if name in _SERVICES):
+        subprocess.run(["update-rc.d", service, "disable"], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def packages_install(names):
     """Installs what is missing; returns those. Touches nothing when nothing is."""
     missing = packages_missing(names)
-    if not missing:
-        return missing
+    if missing:
+        with _services_down(missing):
+            _install(missing)
+    return missing
+
+
+def _install(missing):
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for argv in (["apt-get", "-qq", "update"],
                  ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing]):
@@ -44,7 +74,6 @@ def packages_install(names):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if done.returncode != 0:
             raise LabError(f"{' '.join(argv)}:\n{done.stdout[-4000:]}")
-    return missing
 
 
 def build(source, directory, options=(), env=None, targets=(), keep_options=False, prefix=()):
