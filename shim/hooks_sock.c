@@ -108,25 +108,6 @@ sendto(int fd, const void *buf, size_t len, int flags, const struct sockaddr *to
 	return rc;
 }
 
-/* A stream that is passed to somebody is his as well. */
-static void
-message_passes(const struct msghdr *m)
-{
-	struct cmsghdr *c;
-	int fd;
-
-	for (c = m->msg_control ? CMSG_FIRSTHDR(m) : NULL; c;
-	     c = CMSG_NXTHDR((struct msghdr *)m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(fd)) <= c->cmsg_len; i++) {
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (is_stream(fd))
-				stream_passed(fd);
-		}
-	}
-}
-
 FF_HOOK ssize_t
 sendmsg(int fd, const struct msghdr *m, int flags)
 {
@@ -137,8 +118,10 @@ sendmsg(int fd, const struct msghdr *m, int flags)
 	if (__builtin_expect(s == STREAM_EMULATED && m, 0))
 		return stream_send(fd, m->msg_iov, m->msg_iovlen, flags);
 	s = s == STREAM_EMULATED ? NULL : s;
-	if (!s && m && m->msg_control)
-		message_passes(m);
+	if (!s && m && m->msg_control && !stream_message_passes(m)) {
+		errno = ETOOMANYREFS;
+		return -1;
+	}
 	rc = FF_REAL(sendmsg)(fd, m, flags);
 	stream_leave(s, rc);
 	return rc;
@@ -166,8 +149,10 @@ sendmmsg(int fd, struct mmsghdr *m, unsigned int n, int flags)
 	if (!likely(!is_stream(fd)))
 		return stream_sendmmsg(fd, m, n, flags);
 	for (unsigned int i = 0; i < n; i++)
-		if (m[i].msg_hdr.msg_control)
-			message_passes(&m[i].msg_hdr);
+		if (m[i].msg_hdr.msg_control && !stream_message_passes(&m[i].msg_hdr)) {
+			errno = ETOOMANYREFS;
+			return -1;
+		}
 	return FF_REAL(sendmmsg)(fd, m, n, flags);
 }
 

@@ -137,8 +137,26 @@ HOOK_RECV(recv, flags, (int fd, void *buf, size_t len, int flags), (fd, buf, len
 HOOK_RECV(recvfrom, flags,
 	  (int fd, void *buf, size_t len, int flags, struct sockaddr *addr, socklen_t *alen),
 	  (fd, buf, len, flags, addr, alen), ONE(buf, len), 1, no_name(flags, alen))
-HOOK_RECV(recvmsg, flags, (int fd, struct msghdr *msg, int flags), (fd, msg, flags), msg->msg_iov,
-	  msg->msg_iovlen, plain(flags, msg))
+FF_HOOK ssize_t
+recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	const struct ff_io_gate *gate = io_gate();
+	void *in = NULL;
+	ssize_t rc;
+
+	if (__builtin_expect(!!gate, 0))
+		in = gate->enter(fd, flags);
+	if (__builtin_expect(in == FF_IO_EMULATED || in == FF_IO_INTERRUPTED, 0)) {
+		RETRY(rc, gate->recv(in, fd, msg->msg_iov, msg->msg_iovlen, plain(flags, msg)));
+		return rc;
+	}
+	RETRY(rc, FF_REAL(recvmsg)(fd, msg, flags));
+	if (__builtin_expect(!!in, 0))
+		gate->leave(in, rc);
+	if (__builtin_expect(gate && rc >= 0 && msg->msg_controllen, 0))
+		gate->received(msg);
+	return rc;
+}
 
 /* ---- poll ---- */
 

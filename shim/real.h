@@ -180,7 +180,8 @@ struct ff_io_gate {
 	int (*poll)(struct pollfd *fds, nfds_t n, const struct timespec *timeout,
 		    const sigset_t *mask);
 	int (*epoll_filter)(int epfd, struct epoll_event *events, int n);
-	void (*forked)(void); /* is about to be, without atfork handlers */
+	void (*received)(const struct msghdr *m); /* with descriptors, perhaps */
+	void (*forked)(void);			  /* is about to be, without atfork handlers */
 };
 extern const struct ff_io_gate *_Atomic ff_io_gate;
 

@@ -209,6 +209,7 @@ static const struct ff_io_gate gate = {
 	.poll_wanted = stream_poll_wanted,
 	.poll = stream_poll,
 	.epoll_filter = stream_epoll_filter,
+	.received = stream_message_brings,
 	.forked = stream_forked,
 };
 

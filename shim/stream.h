@@ -60,7 +60,7 @@ struct stream {
 	/* Under lock: */
 	unsigned side;
 	unsigned misses; /* times that nobody came */
-	uint64_t inode;	 /* since it was asked for: which socket it is */
+	uint64_t inode;	 /* since it was asked for: which socket it is; exchanged: the end's */
 	int anchor;	 /* PAIRED, FIFO: the kernel's socket. -1 */
 	int end, other;	 /* OFFERED; end: PAIRED, FIFO, too. -1 */
 	struct ff_tcp_page *page;
@@ -140,6 +140,13 @@ void stream_ask_later(struct stream *s);
 /* It stays where it is: the program does something that an exchange must not meet. */
 void stream_stays(int fd);
 void stream_passed(int fd); /* others get it as well */
+/*
+ * The descriptors of a message that is to be sent get to others. False: with one, bytes would come
+ * that are none: its FIFOs cannot be passed.
+ */
+bool stream_message_passes(const struct msghdr *m);
+/* Those of one that has come may be streams that this process knows. */
+void stream_message_brings(const struct msghdr *m);
 /*
  * fork, of whatever kind, with descriptors that the child gets: those stay. Between begin and end
  * no stream is exchanged, so those that are new meanwhile can be told to stay at the end.

@@ -316,12 +316,15 @@ static void
 fds_exchange(struct stream *s)
 {
 	bool done = true;
+	struct stat st;
 
 	STREAM_FAULT(STREAM_FAULT_COMMITTED);
 	stream_epoll_out(s);
 	for (int fd = fdtab_next(0); fd >= 0; fd = fdtab_next((unsigned)fd + 1))
 		if (fdtab_peek(fd) == s->obj)
 			done = fd_replace(s->end, fd) && done;
+	if (!ff_real.fstat(s->end, &st))
+		s->inode = st.st_ino;
 	STREAM_FAULT(STREAM_FAULT_REPLACED);
 	done = stream_epoll_in(s) && done;
 	fdtab_clear(s->other);

@@ -4,8 +4,11 @@
  * must not meet. Any thread.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "real.h"
@@ -106,6 +109,85 @@ stream_fork_child(void)
 	stream_router_fork_child();
 	stream_wait_fork_child();
 	stream_end_fork_child();
+}
+
+/* ---- descriptors in messages ---- */
+
+static void
+message_fds(const struct msghdr *m, void (*fn)(int fd, void *arg), void *arg)
+{
+	struct cmsghdr *c = m->msg_control ? CMSG_FIRSTHDR(m) : NULL;
+	int fd;
+
+	for (; c; c = CMSG_NXTHDR((struct msghdr *)m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(fd)) <= c->cmsg_len; i++) {
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			fn(fd, arg);
+		}
+	}
+}
+
+static void
+fd_passes(int fd, void *arg)
+{
+	bool *good = arg;
+
+	stream_passed(fd);
+	if (stream_is_fifo(fd))
+		*good = false;
+}
+
+bool
+stream_message_passes(const struct msghdr *m)
+{
+	bool good = true;
+
+	message_fds(m, fd_passes, &good);
+	return good;
+}
+
+struct known {
+	int fd;
+	uint64_t inode;
+};
+
+static void
+known_set(struct stream *s, void *arg)
+{
+	const struct known *k = arg;
+	struct fdobj *o = s->obj;
+
+	if (!stream_is_exchanged(s) || s->inode != k->inode || !o || !fdobj_ref(o))
+		return;
+	/* It may have been another one's by then. */
+	if (o->kind == FDOBJ_STREAM && o->priv == s && stream_is_exchanged(s) &&
+	    s->inode == k->inode)
+		(void)fdtab_set(k->fd, o);
+	fdobj_put(o);
+}
+
+/* What is not exchanged yet, and was passed, stays: only an end of a pair needs to be known. */
+static void
+fd_comes(int fd, void *arg)
+{
+	struct known k = {.fd = fdtab_fresh(fd)};
+	struct stat st;
+
+	if (ff_real.fstat(fd, &st) || !S_ISSOCK(st.st_mode))
+		return;
+	k.inode = st.st_ino;
+	stream_foreach(known_set, &k);
+}
+
+void
+stream_message_brings(const struct msghdr *m)
+{
+	int saved = errno;
+
+	message_fds(m, fd_comes, NULL);
+	errno = saved;
 }
 
 /* ---- rings of io_uring ---- */

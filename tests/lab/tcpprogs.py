@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from labtest import (PROGS, SOURCE, TIMEOUT, Failed, LabUnderTest, expect, need, wait_until)
+from labtest import PROGS, SOURCE, TIMEOUT, Failed, LabUnderTest, expect, need, wait_until
 from fflib import pair
 
 SCRIPTS = os.path.join(SOURCE, "tests", "progs", "tcp")
@@ -154,11 +154,11 @@ def proven(lab, client, way, use, bulk=False):
             expect(not any(n for other, n in ways.items() if other != way),
                    f"{end}: {ways}, expected {way} alone")
         if way == "kernel":
-            expect(carried >= moved, f"{moved} bytes moved, and the interface has carried {carried}")
+            expect(carried >= moved, f"{moved} bytes moved, {carried} by the interface")
             return
         if _arrived(way, told) and (not bulk or carried < moved // 2):
             return
-    raise Failed(f"not by {way}: {told()}; {moved} bytes moved, the interface has carried {carried}")
+    raise Failed(f"not by {way}: {told()}; {moved} bytes moved, {carried} by the interface")
 
 
 def _server_case(lab, mode, clients, serve, use, forks, bulk):

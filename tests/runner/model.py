@@ -48,6 +48,19 @@ def _check(report, name, model, defines, live=False, wrong=False):
                                "the search has failed")[found], text)
 
 
+def exchange(report, source, long):
+    """How both sides come to the same end; long: all that can be broken."""
+    model = os.path.join(source, "tests", "model", "exchange.pml")
+    _check(report, "model/exchange", model, ())
+    if long:
+        with open(model, encoding="utf-8") as file:
+            breaks = _BREAK.findall(file.read())
+        for what, number in breaks:
+            if what != "NONE":
+                _check(report, f"model/exchange: {what} is found", model, (f"BREAK={number}",),
+                       wrong=True)
+
+
 def fifo(report, source, long):
     """Each way to wait on both sides; long: all pairs, two sizes, and all that can be broken."""
     model = os.path.join(source, "tests", "model", "fifo.pml")

@@ -2,13 +2,17 @@
 /* Streams with which something is done that an exchange must not meet, or what is exchanged not. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -90,6 +94,17 @@ plays_signals(int fd)
 	END_ASSERT(!is_unix(fd));
 }
 
+/* Four descriptors for one are more than it may have. */
+static void
+plays_scarce(int fd)
+{
+	struct rlimit limit = {(rlim_t)fd * 4, (rlim_t)fd * 4};
+
+	END_ASSERT(!setrlimit(RLIMIT_NOFILE, &limit));
+	ping_pong(fd, EXCHANGE_ROUNDS + 2, 100);
+	END_ASSERT(!is_unix(fd));
+}
+
 static void
 plays_vfork(int fd)
 {
@@ -137,9 +152,9 @@ plays_ring(int fd)
 static void
 test_stays(void)
 {
-	static void (*const plays[])(int) = {plays_limit,   plays_set_renamed, plays_zerocopy,
-					     plays_signals, plays_vfork,       plays_syscall,
-					     plays_stdio};
+	static void (*const plays[])(int) = {plays_limit,    plays_scarce,  plays_set_renamed,
+					     plays_zerocopy, plays_signals, plays_vfork,
+					     plays_syscall,  plays_stdio};
 
 	for (unsigned i = 0; i < sizeof(plays) / sizeof(plays[0]); i++) {
 		one_scene(&(struct scene){"unix", .play = {other_plays, plays[i]}});
@@ -265,6 +280,100 @@ test_cancelled(void)
 	}
 }
 
+/* What is held back goes before the exchange waits for it; and the cork stays in. */
+#define CORKED (300u << 10)
+
+static void
+plays_corked(int fd)
+{
+	int cork = 1;
+	socklen_t len = sizeof(cork);
+
+	END_ASSERT(!setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof(cork)));
+	exchange_bytes(fd, CORKED);
+	END_ASSERT(is_unix(fd) && !getsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, &len) && cork);
+}
+
+static void
+test_corked(void)
+{
+	one_scene(&(struct scene){"unix", .play = {plays_corked, plays_corked}});
+	all_arrived(CORKED);
+}
+
+/* To itself, by a message: its new number, or -1. */
+static int
+passed(int fd)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct cmsghdr *c = (struct cmsghdr *)control;
+	char byte = 0;
+	struct iovec iov = {&byte, 1};
+	struct msghdr h = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = sizeof(control)};
+	int by[2], to = -1;
+
+	END_ASSERT(!socketpair(AF_UNIX, SOCK_DGRAM, 0, by));
+	*c = (struct cmsghdr){CMSG_LEN(sizeof(fd)), SOL_SOCKET, SCM_RIGHTS};
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	if (sendmsg(by[0], &h, 0) == 1 && recvmsg(by[1], &h, MSG_CMSG_CLOEXEC) == 1)
+		memcpy(&to, CMSG_DATA(CMSG_FIRSTHDR(&h)), sizeof(to));
+	close(by[0]);
+	close(by[1]);
+	return to;
+}
+
+/* By its new number it is what it was. */
+static void
+plays_passed_pair(int fd)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int to;
+
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	to = passed(fd);
+	END_ASSERT(is_unix(fd) && is_unix(to));
+	END_ASSERT(!getpeername(to, (struct sockaddr *)&sa, &len) && sa.ss_family == AF_INET);
+	ping_pong(to, 2, 100);
+}
+
+static void
+plays_passed_fifo(int fd)
+{
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	END_ASSERT(is_unix(fd) && passed(fd) == -1 && errno == ETOOMANYREFS);
+	ping_pong(fd, 2, 100);
+}
+
+/* Before there is anything but the kernel's socket. */
+static void
+plays_passed_early(int fd)
+{
+	int to = passed(fd);
+
+	ping_pong(fd, EXCHANGE_ROUNDS, 100);
+	END_ASSERT(!is_unix(fd) && !is_unix(to));
+	ping_pong(to, 2, 100);
+}
+
+static void
+test_passed(void)
+{
+	static const struct scene scenes[] = {
+		{"unix", .play = {other_plays, plays_passed_pair}},
+		{"fifo", .play = {other_plays, plays_passed_fifo}},
+		{"fifo", .play = {other_plays, plays_passed_early}},
+	};
+
+	for (unsigned i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++) {
+		one_scene(&scenes[i]);
+		all_arrived((EXCHANGE_ROUNDS + 2) * 100);
+	}
+}
+
 static void
 test_others(void)
 {
@@ -286,6 +395,8 @@ static const struct test tests[] = {
 	{"so does all of a process with a ring", test_ring},
 	{"exec and stdio, exchanged", test_others},
 	{"threads are cancelled", test_cancelled},
+	{"a cork", test_corked},
+	{"descriptors in messages", test_passed},
 };
 
 int
