@@ -166,6 +166,8 @@ stream_epoll_filter(int epfd, struct epoll_event *events, int n)
 		/* Rare, and a set does not say which descriptor it was. */
 		if (events[i].events & (EPOLLHUP | EPOLLERR) || atomic_load(&stream_num_deaf))
 			stream_foreach(hung_up_mend, &(struct hung_up){epfd, &events[i]});
+		if (events[i].events & (EPOLLIN | EPOLLRDNORM))
+			stream_fifo_event(epfd, &events[i]);
 		if (events[i].events)
 			events[left++] = events[i];
 	}
