@@ -414,6 +414,8 @@ epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 
 	if (!likely(!stream_is_fifo(fd)) && op != EPOLL_CTL_DEL)
 		stream_watch_begins(fd);
+	if (!likely(!is_stream(fd)) && op != EPOLL_CTL_DEL)
+		stream_event_note(epfd, fd, event);
 	rc = FF_REAL(epoll_ctl)(epfd, op, fd, event);
 	if (rc == 0 && is_stream(fd)) {
 		stream_epoll_ctl(epfd, op, fd, event);

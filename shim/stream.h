@@ -329,6 +329,13 @@ void stream_epoll_listen(struct stream *s);
  */
 int stream_epoll_filter(int epfd, struct epoll_event *events, int n);
 
+/* ---- stream_event.c ---- */
+
+/* fd is in the set with this event. */
+void stream_event_note(int epfd, int fd, const struct epoll_event *event);
+/* One that says that a FIFO can be read: no longer, where it cannot. */
+void stream_fifo_event(int epfd, struct epoll_event *event);
+
 /* ---- stream_wait.c ---- */
 
 /* Streams that wait for the router, or for the other shim. */

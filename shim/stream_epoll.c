@@ -36,7 +36,8 @@ watch_add(struct stream *s, int epfd, int fd, const struct epoll_event *event)
 	 * Disarmed or not, nobody can tell: EPOLLONESHOT stays with the kernel. So does what is in
 	 * more sets than we remember.
 	 */
-	if (s->num_watches >= STREAM_EPOLLS || (event->events & (EPOLLONESHOT | EPOLLEXCLUSIVE)))
+	if (s->num_watches >= STREAM_EPOLLS ||
+	    (!stream_is_exchanged(s) && (event->events & (EPOLLONESHOT | EPOLLEXCLUSIVE))))
 		s->num_watches = STREAM_EPOLLS + 1;
 	else
 		s->watches[s->num_watches++] = (struct stream_watch){epfd, *event, fd};
@@ -67,7 +68,8 @@ stream_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 	/* With more of them than we know it stays, for good. */
 	if (op == EPOLL_CTL_DEL && w && s->num_watches <= STREAM_EPOLLS)
 		watch_remove(s, w);
-	else if (op != EPOLL_CTL_DEL && w && !(event->events & EPOLLONESHOT))
+	else if (op != EPOLL_CTL_DEL && w &&
+		 (!(event->events & EPOLLONESHOT) || stream_is_exchanged(s)))
 		w->event = *event;
 	else if (op != EPOLL_CTL_DEL && s->num_watches <= STREAM_EPOLLS)
 		watch_add(s, epfd, fd, event);
@@ -209,6 +211,8 @@ stream_epoll_filter(int epfd, struct epoll_event *events, int n)
 		/* Rare, and a set does not say which descriptor it was. */
 		if (events[i].events & (EPOLLHUP | EPOLLERR) || atomic_load(&stream_num_deaf))
 			stream_foreach(hung_up_mend, &(struct hung_up){epfd, &events[i]});
+		if (events[i].events & (EPOLLIN | EPOLLRDNORM))
+			stream_fifo_event(epfd, &events[i]);
 		if (events[i].events)
 			events[left++] = events[i];
 	}

@@ -28,6 +28,7 @@
 #define LATE_COUNT   6 /* fillers are counted when all of them are sent */
 #define NO_ROOM_LOOK 7 /* the writer fills up, and does not look at head again */
 #define SHORT_PUT    8 /* a writer that could put some of its bytes does not fill up */
+#define NO_FULL_REST 9 /* a reader that got all it asked for does not look whether that was all */
 
 #define SOCKET	   (FILL + 3) /* bytes that it takes at all */
 #define WAKE	   ((SIZE + 1) / 2)
@@ -53,6 +54,7 @@ bool reader_asleep, writer_asleep, reader_idle, writer_idle, writer_short;
 #define WRITER_WAKES (sock < FILL || reader_closed)
 #define READER_WAKES (sock > 0 || writer_closed)
 #define EMPTY	     (tail == head)
+#define EMPTY_SEEN   (tail == own_head)
 #define ROOM	     (SIZE - USED(tail, head))
 
 /*
@@ -325,6 +327,23 @@ inline rest()
 	fi
 }
 
+/* All that was asked for: the program may wait for the socket before it asks again. */
+inline all_got()
+{
+#if READER != blocking
+	if
+	:: EMPTY_SEEN && BREAK != NO_FULL_REST -> rest()
+	:: else
+	fi;
+	if
+	:: READER == edge && !more && !told_end && EMPTY_SEEN -> goto asleep
+	:: more = false
+	fi
+#else
+	skip
+#endif
+}
+
 /* Until the kernel calls the socket readable; knows_end: it tells of the end, too. */
 inline reader_sleep()
 {
@@ -363,8 +382,9 @@ active proctype reader()
 			get();
 			if
 			:: atomic { !want -> got = 0 }
+				all_got()
 #if READER == level
-				reader_sleep()
+				; reader_sleep()
 #endif
 			:: want -> rest()
 			fi
@@ -373,7 +393,7 @@ active proctype reader()
 			get();
 			if
 			:: want -> rest()
-			:: else -> got = 0
+			:: else -> got = 0; all_got()
 			fi
 		:: atomic { want && !more && !got && told_end -> assert(EMPTY); break }
 		/* Few bytes are all to it, but for those before an end that it knows of. */

@@ -144,6 +144,20 @@ op_stat(const struct step *st)
 	say(st, "listen%s", result(listen(d.fd, 1)));
 }
 
+/* What a connected socket refuses. */
+static void
+op_again(const struct step *st)
+{
+	struct sockaddr_in sa = {0};
+	socklen_t len = sizeof(sa);
+
+	MUST(getpeername(d.fd, (struct sockaddr *)&sa, &len) == 0);
+	say(st, "connect%s", result(connect(d.fd, (struct sockaddr *)&sa, sizeof(sa))));
+	MUST(getsockname(d.fd, (struct sockaddr *)&sa, &len) == 0);
+	say(st, "bind%s", result(bind(d.fd, (struct sockaddr *)&sa, sizeof(sa))));
+	say(st, "accept%s", result(accept(d.fd, NULL, NULL)));
+}
+
 /* ---- flags of descriptors ---- */
 
 static void
@@ -169,9 +183,15 @@ op_flags(const struct step *st)
 }
 
 const struct op ops_state[] = {
-	{"shutdown", op_shutdown, false, WHEN_OPEN, 3}, {"close", op_close, false, WHEN_OPEN, 1},
-	{"names", op_names, false, WHEN_OPEN, 3},	{"option", op_option, false, WHEN_OPEN, 6},
-	{"info", op_info, false, WHEN_OPEN, 1},		{"inq", op_inq, false, WHEN_OPEN, 3},
-	{"mark", op_mark, false, WHEN_OPEN, 1},		{"stat", op_stat, false, WHEN_OPEN, 1},
-	{"flags", op_flags, false, WHEN_OPEN, 4},	{0},
+	{"shutdown", op_shutdown, false, WHEN_OPEN, 3},
+	{"close", op_close, false, WHEN_OPEN, 1},
+	{"names", op_names, false, WHEN_OPEN, 3},
+	{"option", op_option, false, WHEN_OPEN, 6},
+	{"info", op_info, false, WHEN_OPEN, 1},
+	{"inq", op_inq, false, WHEN_OPEN, 3},
+	{"mark", op_mark, false, WHEN_OPEN, 1},
+	{"stat", op_stat, false, WHEN_OPEN, 1},
+	{"flags", op_flags, false, WHEN_OPEN, 4},
+	{"again", op_again, false, WHEN_ALIVE, 2},
+	{0},
 };

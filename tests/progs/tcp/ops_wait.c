@@ -171,10 +171,51 @@ op_epoll_wait(const struct step *st)
 		d.news = false;
 }
 
+/* It tells once, until it is asked to again. */
+static void
+op_oneshot(const struct step *st)
+{
+	struct epoll_event e = {epoll_events(st->arg[1]) | EPOLLONESHOT, {.u64 = MARK}}, got;
+	int ep = epoll_create1(EPOLL_CLOEXEC), rc;
+
+	MUST(ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, d.fd, &e) == 0);
+	quiet();
+	for (unsigned i = 0; i < 3; i++) {
+		rc = epoll_wait(ep, &got, 1, 0);
+		say(st, "epoll%s %x", result(rc), rc == 1 ? got.events : 0);
+		if (i == 1)
+			MUST(epoll_ctl(ep, EPOLL_CTL_MOD, d.fd, &e) == 0);
+	}
+	close(ep);
+}
+
+/* SO_RCVTIMEO, with nothing to come. */
+static void
+op_timeout(const struct step *st)
+{
+	struct timeval t = {.tv_usec = 3000}, none = {0};
+	ssize_t rc;
+	bool was;
+	int err;
+
+	if (has_answer())
+		return;
+	was = nonblock(false);
+	MUST(setsockopt(d.fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t)) == 0);
+	rc = st->arg[0] & 1 ? read(d.fd, d.buf, 10) : recv(d.fd, d.buf, 10, MSG_WAITALL);
+	err = errno;
+	MUST(setsockopt(d.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none)) == 0);
+	errno = err;
+	say(st, "read%s", result(rc));
+	nonblock(was);
+}
+
 const struct op ops_wait[] = {
 	{"ask", op_ask, false, WHEN_OPEN, 14},
 	{"await", op_await, true, WHEN_ALIVE | WHEN_EMPTY, 6},
 	{"epoll_ctl", op_epoll_ctl, false, WHEN_OPEN, 5},
 	{"epoll_wait", op_epoll_wait, false, WHEN_OPEN, 8},
+	{"oneshot", op_oneshot, false, WHEN_OPEN, 1},
+	{"timeout", op_timeout, false, WHEN_OPEN, 1},
 	{0},
 };
