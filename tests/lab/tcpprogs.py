@@ -161,11 +161,11 @@ def proven(lab, client, way, use, bulk=False):
     raise Failed(f"not by {way}: {told()}; {moved} bytes moved, {carried} by the interface")
 
 
-def _server_case(lab, mode, clients, serve, use, forks, bulk):
+def _server_case(lab, mode, clients, serve, use, stays, bulk):
     with serve(Place(lab, _SERVER, mode)) as port:
         for where, client_mode, way in clients:
             client = Place(lab, where, client_mode)
-            way = "kernel" if forks else way
+            way = "kernel" if stays else way
             try:
                 proven(lab, where, way, lambda c=client, w=way: use(c, port, w), bulk)
             except (Failed, subprocess.TimeoutExpired) as error:
@@ -176,15 +176,16 @@ def mode_name(mode):
     return f"with the shim, {mode}" if mode else "without the shim"
 
 
-def matrix(script, lab, name, serve, use, tools=(), forks=False, bulk=False):
+def matrix(script, lab, name, serve, use, tools=(), stays=False, bulk=False):
     """
     A program in all CASES. serve(place): a context, the port; use(place, port, way): the client,
-    which returns how many bytes it has moved or None. forks: its connections go through a fork
-    or an exec before they are used, and stay with the kernel. bulk: as proven().
+    which returns how many bytes it has moved or None. stays: its connections do so with the
+    kernel, since they go through a fork or an exec, or the shim sees nothing of them. bulk: as
+    proven().
     """
     def case(mode, clients):
         need(*tools)
-        _server_case(lab, mode, clients, serve, use, forks, bulk)
+        _server_case(lab, mode, clients, serve, use, stays, bulk)
     for mode, clients in CASES:
         script.run(f"{name}: server {mode_name(mode)}", case, mode, clients)
 
