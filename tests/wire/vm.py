@@ -4,17 +4,18 @@
 import os
 import subprocess
 
-from labtest import PLAIN, Failed, Skipped
+from labtest import PLAIN, PROGS, Failed, Skipped
 from fflib import lab as ff_lab
 from fflib import vm
 
 MAC = vm.MAC
+WIRE_PEER = os.path.join(PROGS, "wire_peer")
 
 
 def image():
     """Paths of kernel and initrd; Skipped where they cannot be made."""
     try:
-        return vm.image(os.path.join(PLAIN, "wire-vm"))
+        return vm.image(os.path.join(PLAIN, "wire-vm"), {"/usr/bin/wire_peer": WIRE_PEER})
     except vm.VmMissing as error:
         raise Skipped(str(error)) from None
     except vm.VmError as error:

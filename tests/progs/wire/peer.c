@@ -188,6 +188,7 @@ peer_link_open(struct peer_link *l, const struct peer_opts *o)
 	l->mine = (struct peer_end){.qpn = l->qp->qp_num,
 				    .psn = 0xfffff8, /* wraps soon */
 				    .rkey = o->mr->rkey,
+				    .rxe = peer.rxe,
 				    .va = (uintptr_t)o->mr->addr,
 				    .gid = peer.gid};
 	tcp_exchange(&l->mine, &l->theirs, sizeof(l->mine));
@@ -274,7 +275,7 @@ main(int argc, char **argv)
 	int c;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((c = getopt(argc, argv, "g:t:r:m:s:p:w:")) != -1) {
+	while ((c = getopt(argc, argv, "g:t:r:m:s:p:w:k")) != -1) {
 		if (c == 'g')
 			peer.gid_index = atoi(optarg);
 		else if (c == 't')
@@ -287,6 +288,8 @@ main(int argc, char **argv)
 			peer.size = (uint32_t)atoi(optarg);
 		else if (c == 'w')
 			peer.pause_ms = (unsigned)atoi(optarg);
+		else if (c == 'k')
+			peer.rxe = true;
 		else if (c == 'p')
 			port = optarg;
 		else
@@ -297,7 +300,7 @@ main(int argc, char **argv)
 			break;
 	if (i == sizeof(modes) / sizeof(modes[0]))
 		peer_fail("wire_peer [-g GID] [-t TIMEOUT] [-r RETRIES] [-m MTU] [-s SIZE] "
-			  "[-w PAUSE] [-p PORT] ops|load|victim|srq [SERVER]");
+			  "[-w PAUSE] [-k] [-p PORT] ops|load|victim|srq [SERVER]");
 	peer.client = optind + 1 < argc;
 	device_open();
 	peer.sock = peer.client ? tcp_connect(argv[optind + 1], port) : tcp_listen(port);

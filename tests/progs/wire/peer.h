@@ -28,13 +28,14 @@ struct peer {
 	uint8_t timeout, retry;
 	enum ibv_mtu mtu;
 	uint32_t size;
+	bool rxe;	   /* we run on Linux's rdma_rxe */
 	unsigned pause_ms; /* mode load: between looks, for who must not fill the machine */
 };
 extern struct peer peer;
 
 /* What one side tells the other. */
 struct peer_end {
-	uint32_t qpn, psn, rkey, unused;
+	uint32_t qpn, psn, rkey, rxe;
 	uint64_t va;
 	union ibv_gid gid;
 };
