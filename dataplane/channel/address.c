@@ -186,6 +186,17 @@ addr_filter(struct ff_container *c, const struct addr_list *l, struct addr_list 
 	}
 }
 
+static void
+link_mtu_set(struct ff_container *c, const struct addr_list *l)
+{
+	uint32_t least = 0;
+
+	for (unsigned i = 0; i < l->num; i++)
+		if (l->a[i].mtu && (!least || l->a[i].mtu < least))
+			least = l->a[i].mtu;
+	atomic_store_explicit(&c->link_mtu, least, memory_order_relaxed);
+}
+
 static bool
 addr_apply_one(struct ff_container *c, const struct addr_list *l)
 {
@@ -195,6 +206,7 @@ addr_apply_one(struct ff_container *c, const struct addr_list *l)
 
 	addr_filter(c, l, &mine);
 	cp->addrs = *l;
+	link_mtu_set(c, &mine);
 	memcpy(before, c->gids, sizeof(before));
 	if (!addr_slots(before, &mine, next))
 		return false;
@@ -248,6 +260,7 @@ addr_configured(struct ff_container *c, const struct addr_list *live, struct add
 		seen = live ? addr_list_find(live, a.raw) : NULL;
 		if (seen)
 			memcpy(a.ndev, seen->ndev, sizeof(a.ndev));
+		a.mtu = seen ? seen->mtu : 0;
 		addr_list_add(out, &a);
 	}
 }

@@ -35,6 +35,7 @@ enum addr_kind { ADDR_IPV4, ADDR_IPV6, ADDR_LINK_LOCAL }; /* in the order of pre
 struct addr {
 	uint8_t raw[16];
 	char ndev[IF_NAMESIZE];
+	uint32_t mtu; /* of ndev; 0: not known */
 	enum addr_kind kind;
 };
 struct addr_list {
@@ -265,7 +266,7 @@ struct container_priv {
 	struct ff_container_conf asked; /* conf before defaults: what "identical" is about */
 	int dirfd;			/* its directory */
 	bool dir_is_new;		/* made by this run */
-	struct listener router, memif, service;
+	struct listener router, memif;
 	struct conn_list conns;
 	struct memif_list memifs;
 	unsigned new_conns;  /* conns in CONN_NEW */

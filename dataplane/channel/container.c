@@ -7,12 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../verbs/procmem.h"
 #include "channel_priv.h"
 
 static TAILQ_HEAD(, ff_container) containers = TAILQ_HEAD_INITIALIZER(containers);
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* Linux 5.14, asm-generic/socket.h */
+#endif
+
 static struct ff_timer tick_timer;
 static const struct ff_container_service *service; /* NULL: none */
 
@@ -74,6 +79,16 @@ ff_container_netns(const struct ff_container *c)
 	return ((const struct container_priv *)c->priv)->netns.ns_fd;
 }
 
+uint64_t
+ff_container_netns_cookie(const struct ff_container *c)
+{
+	int fd = ((const struct container_priv *)c->priv)->netns.notify_fd;
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) ? 0 : cookie;
+}
+
 bool
 ff_policy_allows(const struct ff_container *a, const struct ff_container *b)
 {
@@ -86,8 +101,8 @@ same_limits(const struct ff_limits *a, const struct ff_limits *b)
 	return a->processes == b->processes && a->contexts == b->contexts && a->pds == b->pds &&
 	       a->mrs == b->mrs && a->mws == b->mws && a->cqs == b->cqs && a->qps == b->qps &&
 	       a->srqs == b->srqs && a->ahs == b->ahs && a->mcast == b->mcast &&
-	       a->qp_wr == b->qp_wr && a->cq_entries == b->cq_entries && a->sge == b->sge &&
-	       a->pinned_bytes == b->pinned_bytes;
+	       a->streams == b->streams && a->qp_wr == b->qp_wr && a->cq_entries == b->cq_entries &&
+	       a->sge == b->sge && a->pinned_bytes == b->pinned_bytes;
 }
 
 static bool
@@ -142,7 +157,7 @@ container_alloc(const struct ff_container_conf *conf)
 	TAILQ_INIT(&c->channels);
 	TAILQ_INIT(&p->conns);
 	TAILQ_INIT(&p->memifs);
-	p->dirfd = p->router.fd = p->memif.fd = p->service.fd = -1;
+	p->dirfd = p->router.fd = p->memif.fd = -1;
 	p->netns.notify_fd = p->netns.dump_fd = p->netns.ns_fd = -1;
 	return p;
 }
@@ -164,6 +179,14 @@ id_usable(const char *id)
 }
 
 static int
+service_start(struct ff_container *c)
+{
+	int fd = rundir_listen(container_priv(c)->dirfd, service->socket, 0666);
+
+	return fd < 0 ? fd : service->start(c, fd);
+}
+
+static int
 container_start(struct ff_container *c, char *err, size_t err_len)
 {
 	struct container_priv *p = container_priv(c);
@@ -182,8 +205,11 @@ container_start(struct ff_container *c, char *err, size_t err_len)
 	rc = listener_open(&p->memif, c, FF_MEMIF_SOCK, memif_accepted);
 	if (!rc)
 		rc = listener_open(&p->router, c, FF_ROUTER_SOCK, conn_accepted);
+	/* A socket that is sent there, closed unseen, could block us for as long as it lingers. */
+	if (!rc)
+		ff_rights_refuse(p->router.fd);
 	if (!rc && service)
-		rc = listener_open(&p->service, c, service->socket, service->accepted);
+		rc = service_start(c);
 	if (rc)
 		snprintf(err, err_len, "cannot listen: %s", strerror(-rc));
 	return rc;
@@ -199,8 +225,8 @@ container_stop(struct ff_container *c, enum ff_detach_reason why)
 	listener_close(&p->router, FF_ROUTER_SOCK);
 	listener_close(&p->memif, FF_MEMIF_SOCK);
 	if (service) {
-		listener_close(&p->service, service->socket);
-		service->removed(c);
+		(void)unlinkat(p->dirfd, service->socket, 0);
+		service->stop(c, why == FF_DETACH_REMOVED);
 	}
 	while (!TAILQ_EMPTY(&c->channels))
 		ff_channel_detach(TAILQ_FIRST(&c->channels), why, NULL);
@@ -274,7 +300,6 @@ container_tick(struct ff_container *c, void *arg)
 
 	listener_tick(&p->router);
 	listener_tick(&p->memif);
-	listener_tick(&p->service);
 	conn_tick(c, now_ns);
 	memif_tick(c, now_ns);
 	sysfs_tick(c);

@@ -45,6 +45,7 @@ enum ff_quota {
 	FF_QUOTA_SRQS,
 	FF_QUOTA_AHS,
 	FF_QUOTA_MCAST,
+	FF_QUOTA_STREAMS,
 	FF_QUOTA_PINNED,
 	FF_QUOTA_MAX,
 };
@@ -81,6 +82,8 @@ struct ff_container {
 	/* GID table, slot order is stable. Workers read an entry after gid_gen (acquire). */
 	struct ff_gid_entry gids[FF_GIDS_MAX];
 	_Atomic uint32_t gid_gen;
+	/* The least MTU of the interfaces that have its addresses; 0: not known. Any thread. */
+	_Atomic uint32_t link_mtu;
 	uint64_t limits[FF_QUOTA_MAX];
 	uint64_t used[FF_QUOTA_MAX];
 	_Atomic uint64_t counters[FF_CC_MAX];
@@ -89,7 +92,8 @@ struct ff_container {
 	TAILQ_HEAD(, ff_channel) channels;
 	TAILQ_ENTRY(ff_container) link;
 	bool removing;
-	void *priv; /* channel/container.c: sockets, directories, netlink */
+	void *service; /* of struct ff_container_service */
+	void *priv;    /* channel/container.c: sockets, directories, netlink */
 };
 
 /* Takes amount of quota q; -ENOMEM and a counter when it would be over. */
@@ -102,15 +106,25 @@ ff_container_count(struct ff_container *c, enum ff_container_counter n, uint64_t
 }
 
 /*
- * One more socket in each container's directory, for a part that this one knows nothing of. Set
- * before ff_containers_init(). Control thread.
+ * One more listening socket in each container's directory, for a part that this one knows nothing
+ * of. Set before ff_containers_init(). Control thread.
  */
 struct ff_container_service {
 	const char *socket;
-	void (*accepted)(struct ff_container *c, int fd); /* takes over fd */
-	void (*removed)(struct ff_container *c);	  /* nothing may be left that knows c */
+	/* Takes over listen_fd, on which nobody has looked yet; sets c->service. 0 or -errno. */
+	int (*start)(struct ff_container *c, int listen_fd);
+	/*
+	 * Nothing may be left that knows c. Also after a start that failed. removed: the container
+	 * goes; else freeflowd does, and may come back.
+	 */
+	void (*stop)(struct ff_container *c, bool removed);
 };
 void ff_container_service_set(const struct ff_container_service *s);
+/*
+ * SO_PASSRIGHTS, Linux 6.16: whoever sends descriptors to fd, or to what a listening fd accepts, is
+ * refused. Older kernels close them for a receiver that has no room for them.
+ */
+void ff_rights_refuse(int fd);
 
 int ff_containers_init(void); /* tenants and containers of ff_config */
 void ff_containers_fini(void);
@@ -147,6 +161,8 @@ struct ff_container *ff_container_by_gid(const struct ff_tenant *t, const uint8_
 /* Control thread: the network namespace that it is followed in, -1: none. Ours, not to be closed.
  */
 int ff_container_netns(const struct ff_container *c);
+/* Its SO_NETNS_COOKIE; 0: it is not followed, or the kernel is older than 5.14. Control thread. */
+uint64_t ff_container_netns_cookie(const struct ff_container *c);
 /* May a talk to b? Same tenant and policy. Any thread. */
 bool ff_policy_allows(const struct ff_container *a, const struct ff_container *b);
 

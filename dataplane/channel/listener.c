@@ -8,6 +8,10 @@
 
 #include "channel_priv.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* asm-generic/socket.h */
+#endif
+
 static void
 listener_event(struct ff_source *s, uint32_t events)
 {
@@ -51,6 +55,14 @@ listener_open(struct listener *l, struct ff_container *c, const char *name,
 	}
 	l->fd = fd;
 	return 0;
+}
+
+void
+ff_rights_refuse(int fd)
+{
+	static const int no = 0;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof(no));
 }
 
 void

@@ -23,6 +23,7 @@ struct netns_links {
 	unsigned num;
 	struct {
 		unsigned index, flags;
+		uint32_t mtu;
 		char name[IF_NAMESIZE];
 	} l[LINKS_MAX];
 };
@@ -116,6 +117,9 @@ link_message(const struct nlmsghdr *nlh, void *arg)
 		if (mnl_attr_get_type(attr) == IFLA_IFNAME &&
 		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
 			strncpy(d->links.l[i].name, mnl_attr_get_str(attr), IF_NAMESIZE - 1);
+		if (mnl_attr_get_type(attr) == IFLA_MTU &&
+		    mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
+			d->links.l[i].mtu = mnl_attr_get_u32(attr);
 	}
 	d->links.num++;
 	return MNL_CB_OK;
@@ -176,6 +180,7 @@ addr_message(const struct nlmsghdr *nlh, void *arg)
 		if (d->links.l[i].flags & IFF_LOOPBACK)
 			return MNL_CB_OK;
 		memcpy(a.ndev, d->links.l[i].name, sizeof(a.ndev));
+		a.mtu = d->links.l[i].mtu;
 	}
 	addr_list_add(d->out, &a);
 	return MNL_CB_OK;

@@ -138,6 +138,7 @@ quota_limits(struct ff_container *c)
 	LIMIT(srqs);
 	LIMIT(ahs);
 	LIMIT(mcast);
+	LIMIT(streams);
 	LIMIT(qp_wr);
 	LIMIT(cq_entries);
 	LIMIT(sge);
@@ -153,6 +154,7 @@ quota_limits(struct ff_container *c)
 	c->limits[FF_QUOTA_SRQS] = l->srqs;
 	c->limits[FF_QUOTA_AHS] = l->ahs;
 	c->limits[FF_QUOTA_MCAST] = l->mcast;
+	c->limits[FF_QUOTA_STREAMS] = l->streams;
 	c->limits[FF_QUOTA_PINNED] = l->pinned_bytes;
 }
 

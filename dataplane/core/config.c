@@ -46,6 +46,7 @@ limits_defaults(struct ff_limits *l)
 		.srqs = 4096,
 		.ahs = 65536,
 		.mcast = 1024,
+		.streams = 65536,
 		.qp_wr = 16384,
 		.cq_entries = 32767,
 		.sge = 32,

@@ -16,6 +16,7 @@
 /* Per container; 0 in "limits" of a container means the default of the top level. */
 struct ff_limits {
 	uint32_t processes, contexts, pds, mrs, mws, cqs, qps, srqs, ahs, mcast;
+	uint32_t streams; /* TCP: that wait for a faster way or are being handed over */
 	uint32_t qp_wr, cq_entries, sge;
 	uint64_t pinned_bytes; /* default: the machine's memory */
 };

@@ -26,6 +26,7 @@ static const struct ff_field limit_fields[] = {
 	LIMIT(srqs, 1 << 20),
 	LIMIT(ahs, 1 << 23),
 	LIMIT(mcast, 1 << 20),
+	LIMIT(streams, 1 << 20),
 	LIMIT(qp_wr, 16384),
 	LIMIT(cq_entries, 32767),
 	LIMIT(sge, 32),

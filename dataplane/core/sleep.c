@@ -72,6 +72,14 @@ ff_worker_wake_socket_add(struct ff_worker *w, int fd)
 	return epoll_ctl(w->epfd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
 }
 
+int
+ff_worker_wake_socket_rest(struct ff_worker *w, int fd, bool on)
+{
+	struct epoll_event ev = {.events = on ? 0 : EPOLLIN | EPOLLET, .data.fd = fd};
+
+	return epoll_ctl(w->epfd, EPOLL_CTL_MOD, fd, &ev) ? -errno : 0;
+}
+
 void
 ff_worker_wake_fd_del(struct ff_worker *w, int fd)
 {

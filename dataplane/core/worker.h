@@ -102,6 +102,11 @@ void ff_workers_synchronize(void);
 int ff_worker_wake_fd_add(struct ff_worker *w, int fd);
 /* A socket of our own: what arrives wakes the worker, if it has read all that was there. */
 int ff_worker_wake_socket_add(struct ff_worker *w, int fd);
+/*
+ * on: it does not wake the worker until it is told off again; what is there then, does. On the
+ * worker. 0 or -errno.
+ */
+int ff_worker_wake_socket_rest(struct ff_worker *w, int fd, bool on);
 void ff_worker_wake_fd_del(struct ff_worker *w, int fd);
 
 /* Snapshot for telemetry. */

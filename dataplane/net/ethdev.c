@@ -96,6 +96,10 @@ device_learn(struct ff_port *p, const struct ff_port_conf *conf,
 	if (rc)
 		return rc;
 	d->beside = is_beside(info);
+	d->packet = !strcmp(info->driver_name, "net_af_packet");
+	/* Bare packets have their headers in front of them; others, in an mbuf of its own. */
+	d->lend = d->packet && (conf->encap == FF_ENCAP_NONE ||
+				info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
 	p->wants_mac = d->beside;
 	p->ifindex = d->beside ? if_nametoindex(d->iface) : 0;
 	if (d->beside)
@@ -119,7 +123,7 @@ queues_count(struct ethdev *d, const struct ff_port_conf *conf, const struct rte
 	if (!d->num_rx || !d->num_tx)
 		return -ENODEV;
 	/* The kernel spreads packets over all of its sockets: nobody would look at the others. */
-	if (!strcmp(info->driver_name, "net_af_packet") && info->max_rx_queues > d->num_rx) {
+	if (d->packet && info->max_rx_queues > d->num_rx) {
 		ff_err("net", "%s: more queue pairs than workers (%u)", conf->devargs,
 		       conf->num_queues);
 		return -EINVAL;
@@ -156,7 +160,7 @@ pool_make(struct ethdev *d, const struct rte_eth_dev_info *info, unsigned worker
 	}
 	d->mbuf_bytes = RTE_MAX(d->frame_max, MBUF_LEAST);
 	/* af_packet has rings of its own, whose slots must fit. */
-	if (strcmp(info->driver_name, "net_af_packet") != 0)
+	if (!d->packet)
 		num += (d->num_rx + d->num_tx) * 2 * DESCRIPTORS;
 	else if (d->mbuf_bytes < d->slot)
 		d->mbuf_bytes = d->slot;
@@ -182,6 +186,8 @@ device_configure(struct ethdev *d, const struct rte_eth_dev_info *info, bool *in
 		c.rx_adv_conf.rss_conf.rss_hf =
 			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP);
 	}
+	if (d->lend)
+		c.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	c.intr_conf.rxq = !d->beside;
 	*intr = c.intr_conf.rxq;
 	rc = rte_eth_dev_configure(d->id, d->num_rx, d->num_tx, &c);
@@ -242,6 +248,7 @@ queue_make(struct ff_port *p, uint16_t index, bool intr, const struct ethdev_soc
 	q->index = index;
 	q->txq = index % d->num_tx;
 	q->has_rx = index < d->num_rx;
+	ethdev_io_begin(q);
 	q->fd = q->has_rx ? FF_PORT_POLLED : FF_PORT_NO_RX;
 	if (!q->has_rx)
 		return 0;
@@ -275,6 +282,7 @@ ethdev_close(struct ff_port *p)
 	}
 	if (d->started)
 		rte_eth_dev_stop(d->id);
+	ethdev_tcx_close(d);
 	ethdev_xdp_release(d);
 	if (d->probed && !rte_eth_dev_info_get(d->id, &info)) {
 		rte_eth_dev_close(d->id);
@@ -334,6 +342,7 @@ ethdev_open(struct ff_port *p, const struct ff_port_conf *conf)
 	p->priv = d;
 	d->guard = -1;
 	d->xdp.object = d->xdp.link = -1;
+	d->tcx.link = d->tcx.map = -1;
 	d->vni = conf->vni;
 	if (memcmp(conf->next_mac, none, 6))
 		memcpy(d->next_mac, conf->next_mac, 6);
@@ -347,6 +356,8 @@ ethdev_open(struct ff_port *p, const struct ff_port_conf *conf)
 		d->guard = ff_guard_open(-1, conf->udp_port);
 		rc = d->guard < 0 ? d->guard : 0;
 	}
+	if (!rc && d->packet)
+		ethdev_tcx_open(d);
 	return rc;
 }
 
@@ -376,6 +387,7 @@ const struct ff_port_ops ff_ethdev_port = {
 	.fd = ethdev_fd,
 	.arm = ethdev_arm,
 	.disarm = ethdev_disarm,
+	.address = ethdev_address,
 	.src_port_mask = UINT16_MAX,
 	.more_counters = ethdev_more_counters,
 };

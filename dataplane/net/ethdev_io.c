@@ -4,9 +4,11 @@
  *
  * Out: each packet is copied once, behind its headers, into an mbuf; mbufs leave in bursts. What
  * the device does not take at once is dropped and counted. af_packet takes all, and waits for room
- * in its ring if there is none; on a link that drains, that is shorter than to retransmit.
+ * in its ring if there is none; on a link that drains, that is shorter than to retransmit. As it
+ * copies packets into that ring, they are lent to it where they are.
  * In: frames that are not ours are let go of at once, and not counted.
  */
+#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -60,26 +62,76 @@ tx_flush(struct ethdev_queue *q)
 		q->full = true;
 	}
 	q->out_num = 0;
+	/* Nobody has the caller's bytes any more. */
+	assert(rte_mbuf_ext_refcnt_read(&q->lent) == 1);
 }
 
-/* One packet joins the burst; false: there is no room. */
-static bool
-tx_packet(struct ethdev_queue *q, const struct frame_head *h, const uint8_t *packet, uint16_t len,
-	  unsigned element)
+static struct rte_mbuf *
+mbuf_copied(struct ethdev_queue *q, const struct frame_head *h, const uint8_t *packet, uint16_t len)
 {
-	struct rte_mbuf *m;
+	struct rte_mbuf *m = rte_pktmbuf_alloc(q->d->pool);
 	uint8_t *at;
 
-	if (q->out_num == FF_PORT_BURST)
-		tx_flush(q);
-	m = q->full ? NULL : rte_pktmbuf_alloc(q->d->pool);
 	if (!m)
-		return false;
+		return NULL;
 	at = rte_pktmbuf_mtod(m, uint8_t *);
 	memcpy(at, h->bytes, h->len);
 	memcpy(at + h->len, packet, len);
 	m->data_len = (uint16_t)(h->len + len);
 	m->pkt_len = m->data_len;
+	return m;
+}
+
+static struct rte_mbuf *
+mbuf_lent(struct ethdev_queue *q, uint8_t *bytes, uint32_t len)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(q->d->pool);
+
+	if (!m)
+		return NULL;
+	rte_mbuf_ext_refcnt_update(&q->lent, 1);
+	rte_pktmbuf_attach_extbuf(m, bytes, RTE_BAD_IOVA, (uint16_t)len, &q->lent);
+	m->data_len = (uint16_t)len;
+	m->pkt_len = len;
+	return m;
+}
+
+/* In two mbufs where the headers do not fit into the headroom. */
+static struct rte_mbuf *
+mbuf_make(struct ethdev_queue *q, const struct frame_head *h, uint8_t *packet, uint16_t len)
+{
+	struct rte_mbuf *first, *second;
+
+	if (!q->d->lend)
+		return mbuf_copied(q, h, packet, len);
+	if (h->len <= FF_PORT_HEADROOM) {
+		memcpy(packet - h->len, h->bytes, h->len);
+		return mbuf_lent(q, packet - h->len, h->len + len);
+	}
+	first = mbuf_copied(q, h, packet, 0);
+	second = first ? mbuf_lent(q, packet, len) : NULL;
+	if (!second) {
+		rte_pktmbuf_free(first);
+		return NULL;
+	}
+	first->next = second;
+	first->nb_segs = 2;
+	first->pkt_len += len;
+	return first;
+}
+
+/* One packet joins the burst; false: there is no room. */
+static bool
+tx_packet(struct ethdev_queue *q, const struct frame_head *h, uint8_t *packet, uint16_t len,
+	  unsigned element)
+{
+	struct rte_mbuf *m;
+
+	if (q->out_num == FF_PORT_BURST)
+		tx_flush(q);
+	m = q->full ? NULL : mbuf_make(q, h, packet, len);
+	if (!m)
+		return false;
 	q->out_len[q->out_num] = len;
 	q->out_element[q->out_num] = element;
 	q->out[q->out_num++] = m;
@@ -240,6 +292,19 @@ ethdev_disarm(struct ff_port_queue *base)
 
 	if (q->intr)
 		rte_eth_dev_rx_intr_disable(q->d->id, q->index);
+}
+
+/* Never called: refcnt does not go below 1. */
+static void
+lent_free(void *addr, void *opaque)
+{
+}
+
+void
+ethdev_io_begin(struct ethdev_queue *q)
+{
+	q->lent.free_cb = lent_free;
+	rte_mbuf_ext_refcnt_set(&q->lent, 1);
 }
 
 void

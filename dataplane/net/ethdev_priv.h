@@ -4,6 +4,7 @@
 #define FF_NET_ETHDEV_PRIV_H
 
 #include <net/if.h>
+#include <rte_mbuf_core.h>
 #include <rte_spinlock.h>
 
 #include "../core/worker.h"
@@ -32,6 +33,9 @@ struct ethdev {
 	 * is ours alone: a NIC given whole, memif, or tap, whose interface is the other end.
 	 */
 	bool beside;
+	bool packet; /* it is af_packet */
+	/* Its driver has copied a packet when it has been called: mbufs need not have copies. */
+	bool lend;
 	char iface[IF_NAMESIZE];
 	uint8_t next_mac[6]; /* for paths without one */
 	uint32_t vni;	     /* encap none: what packets count as */
@@ -45,6 +49,10 @@ struct ethdev {
 		int object; /* file with our program, until the driver has loaded it; -1 */
 		int link;   /* holds the program on the interface; -1 */
 	} xdp;
+	struct ethdev_tcx {
+		int link; /* holds the program on the interface; -1: there is none */
+		int map;  /* encap none: addresses of containers; -1 */
+	} tcx;
 	struct frame_conf frame;
 	struct rte_mempool *pool;
 	struct ethdev_txq tx[FF_WORKERS_MAX];
@@ -64,6 +72,8 @@ struct ethdev_queue {
 	/* Of one ff_port_tx(). */
 	unsigned out_num, lost, last_lost;
 	bool full; /* the device is: what is left is lost */
+	/* refcnt: one more than mbufs that have bytes of the caller's. */
+	struct rte_mbuf_ext_shared_info lent;
 	struct rte_mbuf *out[FF_PORT_BURST];
 	unsigned out_element[FF_PORT_BURST];
 	uint16_t out_len[FF_PORT_BURST]; /* of the inner packets */
@@ -80,7 +90,8 @@ unsigned ethdev_tx(struct ff_port_queue *q, const struct ff_port_tx *tx, unsigne
 unsigned ethdev_rx(struct ff_port_queue *q, struct ff_port_rx *rx, unsigned n);
 bool ethdev_arm(struct ff_port_queue *q);
 void ethdev_disarm(struct ff_port_queue *q);
-/* Control thread: gives back all mbufs. */
+/* Control thread: before all else; and at the end, gives back all mbufs. */
+void ethdev_io_begin(struct ethdev_queue *q);
 void ethdev_io_end(struct ethdev_queue *q);
 
 /* ethdev_beside.c: what is on the kernel's side. Control thread. */
@@ -119,5 +130,14 @@ int ethdev_xdp_hold(struct ethdev *d);
 void ethdev_xdp_release(struct ethdev *d);
 /* The driver's frames are a page each. NULL and rte_errno. */
 struct rte_mempool *ethdev_xdp_pool(const char *name, unsigned num, unsigned cache);
+
+/* ethdev_tcx.c: what af_packet need not share with the kernel's stack. Control thread. */
+
+/* From here on, where that works; without, there is nothing missing but speed. */
+void ethdev_tcx_open(struct ethdev *d);
+void ethdev_tcx_close(struct ethdev *d);
+/* The program, and its map, or -1 in *map: both are to be closed; or -errno. */
+int ethdev_tcx_load(const struct frame_conf *c, int *map);
+void ethdev_address(struct ff_port *p, const uint8_t address[16], bool here);
 
 #endif

@@ -116,7 +116,7 @@ interface_check(const struct ethdev *d, const struct ff_port_conf *conf,
 static int
 object_make(struct ethdev *d, const struct ff_port_conf *conf, const struct ff_underlay *u)
 {
-	struct xdp_prog prog;
+	struct frame_prog prog;
 	struct frame_conf f;
 	int rc;
 

@@ -24,6 +24,8 @@ struct ff_port_ops {
 	/* NULL: nothing to do, and false. */
 	bool (*arm)(struct ff_port_queue *q);
 	void (*disarm)(struct ff_port_queue *q);
+	/* Control thread. NULL: nothing to do. */
+	void (*address)(struct ff_port *p, const uint8_t address[16], bool here);
 	/* Any thread: adds what is counted elsewhere. May be NULL. */
 	void (*more_counters)(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX]);
 };

@@ -86,6 +86,13 @@ ff_port_disarm(struct ff_port_queue *q)
 		q->ops->disarm(q);
 }
 
+void
+ff_port_address(struct ff_port *p, const uint8_t address[16], bool here)
+{
+	if (p->ops->address)
+		p->ops->address(p, address, here);
+}
+
 bool
 ff_port_wants_mac(const struct ff_port *p)
 {

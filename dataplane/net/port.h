@@ -139,6 +139,12 @@ int ff_port_queue_fd(const struct ff_port_queue *q);
 /* About to sleep, and awake again. arm: true: packets may be there, do not sleep. */
 bool ff_port_arm(struct ff_port_queue *q);
 void ff_port_disarm(struct ff_port_queue *q);
+/*
+ * Control thread. encap none: a container of this host has, or has no more, an address for which
+ * the kernel drops what goes to UDP port 4791 (guard.h): what the port has got of that, the kernel
+ * may drop at once.
+ */
+void ff_port_address(struct ff_port *p, const uint8_t address[16], bool here);
 /* Bytes that the inner packet may have for the underlay's MTU, as it was when the port opened. */
 uint16_t ff_port_mtu(const struct ff_port *p);
 /* Are paths to have a next_mac? */

@@ -73,7 +73,7 @@ struct elf_file {
 	Elf64_Shdr section[NUM_SECTIONS];
 	Elf64_Sym symbol[NUM_SYMBOLS];
 	Elf64_Rel rel;
-	struct bpf_insn insn[XDP_PROG_MAX];
+	struct bpf_insn insn[FRAME_PROG_MAX];
 	uint64_t map[NUM_FIELDS];
 	struct btf_file btf;
 	char license[4];
@@ -149,7 +149,7 @@ static const struct elf_file empty = {
 };
 
 int
-ff_xdp_object(const struct xdp_prog *prog)
+ff_xdp_object(const struct frame_prog *prog)
 {
 	struct elf_file f = empty;
 	size_t size = prog->num * sizeof(prog->insn[0]);

@@ -68,8 +68,8 @@ struct ff_nic_ops {
 	void (*address)(const struct ff_container *c, const uint8_t gid[16], bool here);
 	/* Control thread: another tenant may get its index. */
 	void (*tenant_gone)(uint32_t index);
-	/* enum ib_mtu of the way to other hosts; 0: there is none. */
-	uint8_t (*mtu)(void);
+	/* enum ib_mtu that c's way to other hosts takes; 0: there is none. */
+	uint8_t (*mtu)(const struct ff_container *c);
 	/* Control thread: of a worker's queue of the port, and of a QP there. num 0: there is none.
 	 */
 	void (*port_counters)(unsigned worker, struct ff_nic_counters *out);

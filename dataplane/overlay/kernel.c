@@ -55,6 +55,13 @@ timer_need(void)
 
 static void netspace_ready(struct ff_source *s, uint32_t events);
 
+/* What is there concerns everybody. */
+static bool
+shared(const struct netspace *ns)
+{
+	return ns == &kern.host || ns->transit;
+}
+
 static int
 netspace_start(struct netspace *ns, int fd)
 {
@@ -73,16 +80,22 @@ netspace_start(struct netspace *ns, int fd)
 	return 0;
 }
 
+static void
+netspace_free(struct netspace *ns)
+{
+	TAILQ_REMOVE(&kern.spaces, ns, link);
+	ff_loop_del(&ns->src);
+	netspace_close(ns);
+	path_links_free(ns);
+	free(ns);
+}
+
 /* Gives it up unless somebody asks from it. The host's own stays. */
 static void
 netspace_put(struct netspace *ns)
 {
-	if (ns == &kern.host || !TAILQ_EMPTY(&ns->idle) || !TAILQ_EMPTY(&ns->due))
-		return;
-	TAILQ_REMOVE(&kern.spaces, ns, link);
-	ff_loop_del(&ns->src);
-	netspace_close(ns);
-	free(ns);
+	if (!shared(ns) && TAILQ_EMPTY(&ns->idle) && TAILQ_EMPTY(&ns->due))
+		netspace_free(ns);
 }
 
 static int
@@ -111,6 +124,25 @@ netspace_get(int fd, struct netspace **out)
 	return 0;
 }
 
+struct netspace *
+netspace_transit(int fd)
+{
+	struct netspace *ns = calloc(1, sizeof(*ns));
+
+	if (!ns || netspace_start(ns, fd)) {
+		free(ns);
+		return NULL;
+	}
+	ns->transit = true;
+	return ns;
+}
+
+void
+netspace_transit_end(struct netspace *ns)
+{
+	netspace_free(ns);
+}
+
 /* ---- the timer ---- */
 
 static void
@@ -122,7 +154,6 @@ all_due(struct netspace *ns)
 		request_due(r);
 }
 
-/* What is in the host's namespace concerns everybody. */
 static void
 changes_spread(uint64_t now)
 {
@@ -133,7 +164,7 @@ changes_spread(uint64_t now)
 			continue;
 		ns->changed = false;
 		ns->renewed_ns = now;
-		if (ns != &kern.host) {
+		if (!shared(ns)) {
 			all_due(ns);
 			continue;
 		}
@@ -151,6 +182,7 @@ confirm(void *arg)
 	TAILQ_FOREACH (ns, &kern.spaces, link) {
 		all_due(ns);
 	}
+	transits_release(2 * CONFIRM_MS * MS);
 	timer_need();
 }
 
@@ -227,14 +259,14 @@ change_seen(enum nl_change what, const uint8_t *id, void *arg)
 	struct scan *s = arg;
 	struct netspace *other;
 
-	if (what == NL_LINK && s->ns == &kern.host)
-		path_links_changed();
+	if (what == NL_LINK)
+		path_links_changed(s->ns);
 	if (what == NL_LINK || what == NL_OTHER || !s->left) {
 		s->ns->changed = true;
 		return;
 	}
 	s->left--;
-	if (s->ns != &kern.host) {
+	if (!shared(s->ns)) {
 		requests_changed(s->ns, what, id);
 		return;
 	}
@@ -357,11 +389,12 @@ kernel_fini(void)
 	while ((r = request_any()))
 		kernel_forget(r->tenant, r->gid);
 	kern.up = false;
+	transits_release(0);
 	ff_loop_timer_stop(&kern.timer);
 	ff_loop_timer_stop(&kern.confirm);
 	ff_loop_del(&kern.host.src);
 	netspace_close(&kern.host);
-	path_fini();
+	path_links_free(&kern.host);
 }
 
 const struct ff_overlay_provider ff_overlay_kernel = {

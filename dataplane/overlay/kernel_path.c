@@ -7,10 +7,12 @@
  * What a container says of itself is in its own namespace: its routes and neighbours. They choose
  * among the ways of the bridge or host that its veth is attached to, never another tenant's.
  *
- * Needs Linux 5.0 (single neighbours and FDB entries). Not seen: VXLAN devices in a third namespace
- * (Docker's overlay networks), in Open vSwitch (Weave's fast datapath), with external metadata
- * (Cilium), behind a VRF or FDB nexthop groups (EVPN multihoming); macvlan, ipvlan, other tunnels.
- * The configuration must name those hosts.
+ * Bridge and VXLAN device may be in a third namespace (kernel_transit.c: Docker's overlay
+ * networks).
+ *
+ * Needs Linux 5.0 (single neighbours and FDB entries). Not seen: Open vSwitch (Weave's fast
+ * datapath), VXLAN with external metadata (Cilium), behind a VRF or FDB nexthop groups (EVPN
+ * multihoming); macvlan, ipvlan, other tunnels. The configuration must name those hosts.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,49 +22,43 @@
 
 #define VXLANS_MAX 1024u
 
-/* VXLAN devices of the host: read anew when a link has changed. */
-static struct {
-	struct nl_link *l;
-	unsigned num;
-	bool known;
-} vxlans;
-
 void
-path_links_changed(void)
+path_links_changed(struct netspace *ns)
 {
-	vxlans.known = false;
+	ns->vxlans.known = false;
 }
 
 void
-path_fini(void)
+path_links_free(struct netspace *ns)
 {
-	free(vxlans.l);
-	memset(&vxlans, 0, sizeof(vxlans));
+	free(ns->vxlans.l);
+	memset(&ns->vxlans, 0, sizeof(ns->vxlans));
 }
 
 static int
-vxlans_read(struct netspace *host)
+vxlans_read(struct netspace *ns)
 {
+	struct vxlan_list *v = &ns->vxlans;
 	int n;
 
-	if (vxlans.known)
+	if (v->known)
 		return 0;
-	if (!vxlans.l)
-		vxlans.l = calloc(VXLANS_MAX, sizeof(*vxlans.l));
-	if (!vxlans.l)
+	if (!v->l)
+		v->l = calloc(VXLANS_MAX, sizeof(*v->l));
+	if (!v->l)
 		return -ENOMEM;
-	n = nl_vxlans(host, vxlans.l, VXLANS_MAX);
-	vxlans.num = n < 0 ? 0 : (unsigned)n;
-	vxlans.known = n >= 0;
+	n = nl_vxlans(ns, v->l, VXLANS_MAX);
+	v->num = n < 0 ? 0 : (unsigned)n;
+	v->known = n >= 0;
 	return n < 0 ? n : 0;
 }
 
 static const struct nl_link *
-vxlan_find(unsigned index)
+vxlan_find(const struct netspace *ns, unsigned index)
 {
-	for (unsigned i = 0; i < vxlans.num; i++)
-		if (vxlans.l[i].index == index)
-			return &vxlans.l[i];
+	for (unsigned i = 0; i < ns->vxlans.num; i++)
+		if (ns->vxlans.l[i].index == index)
+			return &ns->vxlans.l[i];
 	return NULL;
 }
 
@@ -132,8 +128,8 @@ by_bridge(struct netspace *host, unsigned bridge, struct path *p)
 		return rc;
 	rc = -ENOENT; /* another port has it: a container of this host that Freeflow does not know
 		       */
-	for (unsigned i = 0; i < vxlans.num; i++) {
-		const struct nl_link *v = &vxlans.l[i];
+	for (unsigned i = 0; i < host->vxlans.num; i++) {
+		const struct nl_link *v = &host->vxlans.l[i];
 
 		if (v->master != bridge || (placed && v->index != port))
 			continue;
@@ -145,10 +141,10 @@ by_bridge(struct netspace *host, unsigned bridge, struct path *p)
 }
 
 static bool
-bridge_has_vxlan(unsigned bridge)
+bridge_has_vxlan(const struct netspace *ns, unsigned bridge)
 {
-	for (unsigned i = 0; i < vxlans.num; i++)
-		if (vxlans.l[i].master == bridge)
+	for (unsigned i = 0; i < ns->vxlans.num; i++)
+		if (ns->vxlans.l[i].master == bridge)
 			return true;
 	return false;
 }
@@ -195,8 +191,8 @@ by_route(struct netspace *host, const uint8_t gid[16], bool from_host, struct pa
 	if (rc)
 		return rc;
 	mtu_lower(p, r.mtu ? r.mtu : l.mtu);
-	v = vxlan_find(l.index);
-	if (!v && !bridge_has_vxlan(l.index) && !r.gateway && !from_host)
+	v = vxlan_find(host, l.index);
+	if (!v && !bridge_has_vxlan(host, l.index) && !r.gateway && !from_host)
 		return -ENOENT;
 	rc = hop_find(host, &l, &r, p);
 	if (rc)
@@ -205,13 +201,13 @@ by_route(struct netspace *host, const uint8_t gid[16], bool from_host, struct pa
 		rc = by_vxlan(host, v, p);
 		return rc == -ENOENT ? hop_unplaced(p) : rc;
 	}
-	if (bridge_has_vxlan(l.index))
+	if (bridge_has_vxlan(host, l.index))
 		return by_bridge(host, l.index, p);
 	by_underlay(host, &l, &r, p);
 	return 0;
 }
 
-/* The host's end of the container's veth. Both ends must name each other. */
+/* The other end of the container's veth, if it is in host. Both ends must name each other. */
 static int
 host_end(struct netspace *host, struct netspace *from, const struct nl_link *l, struct nl_link *out)
 {
@@ -227,25 +223,48 @@ host_end(struct netspace *host, struct netspace *from, const struct nl_link *l, 
 	return out->peer == l->index && out->peer_nsid == nsid ? 0 : -ENOENT;
 }
 
-/* The container is on a bridge: Ethernet leads to the next hop, unless that is the host. */
+/*
+ * The container is on a bridge of ns: Ethernet leads to the next hop, unless that is the host. A
+ * namespace between the two routes nothing.
+ */
 static int
-from_bridge(struct netspace *host, const struct nl_link *end, const uint8_t gid[16], struct path *p)
+from_bridge(struct netspace *ns, const struct nl_link *end, const uint8_t gid[16], struct path *p)
 {
 	struct nl_link bridge;
-	int rc = nl_link(host, end->master, &bridge);
+	int rc = nl_link(ns, end->master, &bridge);
 
 	if (rc)
 		return rc;
 	if (strcmp(bridge.kind, "bridge") != 0)
 		return -ENOENT;
 	if (!memcmp(bridge.mac, p->e.mac, 6))
-		return by_route(host, gid, false, p);
-	return by_bridge(host, bridge.index, p);
+		return ns->transit ? -ENOENT : by_route(ns, gid, false, p);
+	return by_bridge(ns, bridge.index, p);
+}
+
+/* Where the other end of the container's veth is: *ns, which is the host's namespace at first. */
+static int
+end_find(struct netspace **ns, struct netspace *from, const struct nl_link *l, struct nl_link *end)
+{
+	struct netspace *between;
+	int rc = host_end(*ns, from, l, end);
+
+	if (rc != -ENOENT || !l->peer || l->peer_nsid < 0)
+		return rc;
+	between = transit_find(from, l->peer_nsid);
+	if (!between)
+		return rc;
+	*ns = between;
+	rc = vxlans_read(between);
+	if (!rc)
+		rc = host_end(between, from, l, end);
+	return rc || end->master ? rc : -ENOENT;
 }
 
 int
 path_find(struct netspace *host, struct netspace *from, const uint8_t gid[16], struct path *p)
 {
+	struct netspace *ns = host;
 	struct nl_link l, end;
 	struct nl_route r;
 	int rc;
@@ -260,7 +279,7 @@ path_find(struct netspace *host, struct netspace *from, const uint8_t gid[16], s
 	if (!rc)
 		rc = nl_link(from, r.oif, &l);
 	if (!rc)
-		rc = host_end(host, from, &l, &end);
+		rc = end_find(&ns, from, &l, &end);
 	if (rc)
 		return rc;
 	mtu_lower(p, r.mtu ? r.mtu : l.mtu);
@@ -268,7 +287,7 @@ path_find(struct netspace *host, struct netspace *from, const uint8_t gid[16], s
 	if (!end.master)
 		return by_route(host, gid, false, p);
 	rc = hop_find(from, &l, &r, p);
-	return rc ? rc : from_bridge(host, &end, gid, p);
+	return rc ? rc : from_bridge(ns, &end, gid, p);
 }
 
 int

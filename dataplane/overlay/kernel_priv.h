@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kernel provider's files: netlink in a namespace (kernel_nl.c), what one address's way is
- * (kernel_path.c), requests and when to look at them again (kernel.c). Control thread.
+ * (kernel_path.c, kernel_transit.c), requests and when to look at them again (kernel.c). Control
+ * thread.
  */
 #ifndef FF_OVERLAY_KERNEL_PRIV_H
 #define FF_OVERLAY_KERNEL_PRIV_H
@@ -18,6 +19,14 @@
 struct request;
 TAILQ_HEAD(request_list, request);
 
+struct nl_link;
+/* The VXLAN devices of a namespace: read anew when a link has changed. */
+struct vxlan_list {
+	struct nl_link *l;
+	unsigned num;
+	bool known;
+};
+
 /* Its sockets keep it alive: those of a container must go when nobody asks from it any more. */
 struct netspace {
 	dev_t dev;
@@ -32,6 +41,12 @@ struct netspace {
 	bool changed;
 	uint64_t renewed_ns;
 	TAILQ_ENTRY(netspace) link;
+	struct vxlan_list vxlans; /* kernel_path.c's */
+	/* kernel_transit.c's. */
+	bool transit;
+	uint64_t used_ns;    /* transit: a way last led through it */
+	uint64_t scanned_ns; /* a container's: transits were last looked for */
+	TAILQ_ENTRY(netspace) transit_link;
 };
 
 /* fd: of the namespace, -1 for our own. 0 or -errno. Links and lists are the caller's. */
@@ -124,9 +139,26 @@ int path_find(struct netspace *host, struct netspace *from, const uint8_t gid[16
 	      struct path *out);
 /* The next hop to a host of the underlay: FF_OVERLAY_UNDERLAY. Same results. */
 int path_find_host(struct netspace *host, const uint8_t addr[16], struct path *out);
-/* VXLAN devices came, went or changed. */
-void path_links_changed(void);
-void path_fini(void);
+/* VXLAN devices of ns came, went or changed; or ns goes. */
+void path_links_changed(struct netspace *ns);
+void path_links_free(struct netspace *ns);
+
+/*
+ * ---- namespaces between containers and the host (kernel_transit.c) ----
+ *
+ * Docker keeps the bridge and the VXLAN device of each overlay network in a namespace of its own,
+ * which it names in /run/docker/netns. What is there, containers cannot change.
+ */
+
+/* Where the namespaces are that may be such; NULL: DOCKER_NETNS. Before the provider's init. */
+void transit_dir_set(const char *dir);
+/* The one that from knows by the number nsid, or NULL. It stays until it is not used any more. */
+struct netspace *transit_find(struct netspace *from, int nsid);
+/* Lets go of those that nothing has led through for idle_ns. */
+void transits_release(uint64_t idle_ns);
+/* kernel.c's: another namespace whose changes concern everybody; NULL: it cannot be followed. */
+struct netspace *netspace_transit(int fd);
+void netspace_transit_end(struct netspace *ns);
 
 /* ---- an address that is followed (kernel_request.c) ---- */
 

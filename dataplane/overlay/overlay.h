@@ -3,8 +3,8 @@
  * The overlay resolver: on which host is a container's address, and how does a packet get there?
  * Providers find out (control thread); workers see only the cache.
  *   static  the configuration: address or prefix -> host
- *   kernel  what Flannel, plain VXLAN, host-gw and flat L3 leave in the kernel: routes, neighbours,
- *           bridge FDB; changes are followed by netlink
+ *   kernel  what Flannel, Docker overlay, plain VXLAN, host-gw and flat L3 leave in the kernel:
+ *           routes, neighbours, bridge FDB; changes are followed by netlink
  * Others (etcd, Flannel's leases) fit the same interface.
  */
 #ifndef FF_OVERLAY_OVERLAY_H

@@ -217,6 +217,8 @@ rnr(struct roce_qp *q, uint64_t now, const struct roce_pkt *p)
 	roce_req_rewind(q, p->psn);
 	q->timer = 0;
 	q->rnr_end = now + roce_rnr_ns(p->syndrome & 31);
+	q->back_psn = p->psn;
+	q->back_ns = q->rnr_end;
 }
 
 static void
@@ -233,7 +235,9 @@ nak(struct roce_qp *q, uint64_t now, const struct roce_pkt *p)
 		return;
 	}
 	q->counters[ROCE_C_NAK_SEQ_GOT]++;
-	if (gone_back(q, now, p->psn))
+	/* While there was no receive WQE, what came behind was dropped, and is sent again as well.
+	 */
+	if (q->rnr_end || gone_back(q, now, p->psn))
 		return;
 	roce_cc_lost(q, now, false);
 	roce_comp_retry(q, now, p->psn);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections on tcp.sock: one message for each turn of the loop. Peers are hostile: nothing here
- * waits for one, and what breaks the protocol is closed. Control thread.
+ * What the control thread knows of tcp.sock: for each container its reader's channel, and the
+ * processes that have connected. One event of a reader for each turn of the loop. Control thread.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,40 +11,85 @@
 #include <unistd.h>
 
 #include "../core/log.h"
-#include "tcp.h"
 #include "tcp_priv.h"
 
-/* Connections of one container. */
-#define CONNS_MAX 4096u
+struct tcp_bounds tcp_bounds = {.conns = 4096, .hello_ms = 10000, .offers = 1024};
 
-static TAILQ_HEAD(, tcp_conn) conns = TAILQ_HEAD_INITIALIZER(conns);
+const char *const ff_tcp_refusal_names[FF_TCP_REFUSAL_MAX] = {
+	[FF_TCP_NOT_REFUSED] = "not_refused",
+	[FF_TCP_REFUSED_SOCKET] = "socket",
+	[FF_TCP_REFUSED_STATE] = "state",
+	[FF_TCP_REFUSED_NAMESPACE] = "namespace",
+	[FF_TCP_REFUSED_ADDRESS] = "address",
+	[FF_TCP_REFUSED_PEER] = "peer",
+	[FF_TCP_REFUSED_POLICY] = "policy",
+	[FF_TCP_REFUSED_DUPLICATE] = "duplicate",
+	[FF_TCP_REFUSED_LIMIT] = "limit",
+	[FF_TCP_REFUSED_MEMORY] = "memory",
+	[FF_TCP_REFUSED_CONNECTIONS] = "connections",
+	[FF_TCP_REFUSED_SILENT] = "silent",
+	[FF_TCP_REFUSED_PROTOCOL] = "protocol",
+};
+
+void
+tcp_refuse(struct tcp_container *t, enum ff_tcp_refusal why)
+{
+	t->stats.refused[why]++;
+	switch (why) {
+	case FF_TCP_REFUSED_PROTOCOL:
+		ff_container_count(t->container, FF_CC_COMMAND_ERRORS, 1);
+		break;
+	case FF_TCP_REFUSED_POLICY:
+		ff_container_count(t->container, FF_CC_POLICY_REFUSED, 1);
+		break;
+	case FF_TCP_REFUSED_CONNECTIONS:
+		ff_container_count(t->container, FF_CC_QUOTA_REFUSED, 1);
+		break;
+	default:
+		break;
+	}
+}
+
+/* ---- connections ---- */
 
 static void
-conn_close(struct tcp_conn *cn)
+conn_free(struct tcp_conn *cn)
 {
 	while (!TAILQ_EMPTY(&cn->streams))
 		tcp_stream_forget(TAILQ_FIRST(&cn->streams));
-	ff_loop_del(&cn->src);
-	close(cn->fd);
-	TAILQ_REMOVE(&conns, cn, link);
+	cn->owner->conns[cn->slot] = NULL;
+	cn->owner->stats.conns--;
 	free(cn);
 }
 
+/* Without memory it stays unknown, and is not answered. */
 static void
-conn_violation(struct tcp_conn *cn, const char *text)
+conn_opened(struct tcp_container *t, const struct tcp_event *ev)
 {
-	ff_container_count(cn->container, FF_CC_COMMAND_ERRORS, 1);
-	ff_debug("tcp", "container %s: connection closed: %s", cn->container->id, text);
-	conn_close(cn);
+	struct tcp_conn *cn = calloc(1, sizeof(*cn));
+
+	if (!cn) {
+		tcp_refuse(t, FF_TCP_REFUSED_MEMORY);
+		return;
+	}
+	cn->owner = t;
+	cn->container = t->container;
+	cn->slot = ev->slot;
+	cn->serial = ev->serial;
+	TAILQ_INIT(&cn->streams);
+	t->conns[ev->slot] = cn;
+	t->stats.conns++;
 }
 
 bool
 tcp_conn_send(struct tcp_conn *cn, uint32_t type, uint32_t stream, uint32_t value, const int *fds,
 	      unsigned num_fds)
 {
-	struct ff_tcp_msg m = {.type = type, .stream = stream, .value = value};
+	struct tcp_order o = {.slot = cn->slot,
+			      .serial = cn->serial,
+			      .msg = {.type = type, .stream = stream, .value = value}};
 	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(FF_TCP_OFFER_FDS * sizeof(int))] = {0};
-	struct iovec iov = {.iov_base = &m, .iov_len = sizeof(m)};
+	struct iovec iov = {.iov_base = &o, .iov_len = sizeof(o)};
 	struct msghdr h = {.msg_iov = &iov, .msg_iovlen = 1};
 	struct cmsghdr *c = (struct cmsghdr *)control;
 
@@ -56,61 +101,20 @@ tcp_conn_send(struct tcp_conn *cn, uint32_t type, uint32_t stream, uint32_t valu
 		h.msg_control = control;
 		h.msg_controllen = CMSG_SPACE(num_fds * sizeof(int));
 	}
-	return sendmsg(cn->fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(m);
+	return sendmsg(cn->owner->channel, &h, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(o);
 }
 
-/*
- * The one descriptor that came with a message; -1: none. All of them are ours, and more than one
- * are closed: false.
- */
-static bool
-message_fd(struct msghdr *h, int *fd)
+/* The reader closes it, and says so. */
+static void
+conn_violation(struct tcp_conn *cn)
 {
-	struct cmsghdr *c;
-	bool one = true;
-	size_t num;
-	int got;
-
-	*fd = -1;
-	for (c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		num = (c->cmsg_len - CMSG_LEN(0)) / sizeof(got);
-		for (size_t i = 0; i < num; i++) {
-			memcpy(&got, CMSG_DATA(c) + i * sizeof(got), sizeof(got));
-			one = one && *fd < 0;
-			if (*fd < 0)
-				*fd = got;
-			else
-				close(got);
-		}
-	}
-	return one;
+	ff_debug("tcp", "container %s: a process breaks the protocol of streams",
+		 cn->container->id);
+	cn->closing = true;
+	(void)tcp_conn_send(cn, 0, 0, 0, NULL, 0);
 }
 
-/*
- * One message. Bytes, 0: it has closed, or -errno; *fd: the one that came along, or -1. More than
- * one are a violation: -EPROTO.
- */
-static ssize_t
-message_receive(int sock, struct ff_tcp_msg *m, int *fd)
-{
-	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
-	/* Not CMSG_SPACE: two would fit into that. */
-	struct msghdr h = {.msg_iov = &iov,
-			   .msg_iovlen = 1,
-			   .msg_control = control,
-			   .msg_controllen = CMSG_LEN(sizeof(int))};
-	ssize_t n = recvmsg(sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
-	*fd = -1;
-	if (n < 0)
-		return -errno;
-	if (!message_fd(&h, fd) || (h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-		return -EPROTO;
-	return n;
-}
+/* ---- messages ---- */
 
 /* A statistic: nothing hangs on it that it be true. */
 static void
@@ -122,109 +126,116 @@ way_count(struct tcp_conn *cn, uint32_t way)
 		ff_container_count(cn->container, FF_CC_TCP_FIFO, 1);
 }
 
-/* False: it does not keep to the protocol. */
-static bool
-message_stream(struct tcp_conn *cn, const struct ff_tcp_msg *m, int fd)
+static void
+conn_message(struct tcp_conn *cn, const struct tcp_event *ev)
 {
-	struct tcp_stream *s = tcp_stream_find(cn, m->stream);
+	struct tcp_stream *s;
 
-	switch (m->type) {
-	case FF_TCP_ASK:
-		if (s || fd < 0)
-			return false;
-		tcp_stream_ask(cn, m->stream, fd);
-		return true;
-	case FF_TCP_FORGET: /* of one that was refused, too */
-		if (s) {
-			way_count(cn, m->value);
-			tcp_stream_forget(s);
-		}
-		return true;
-	case FF_TCP_POKE:
-		if (s)
-			tcp_stream_poke(s);
-		return true;
-	default:
-		return false;
+	if (cn->closing)
+		return;
+	if (ev->msg.type == FF_TCP_ASK) {
+		if (!tcp_stream_ask(cn, ev->msg.stream, &ev->look))
+			conn_violation(cn);
+		return;
+	}
+	s = tcp_stream_find(cn, ev->msg.stream);
+	if (s && ev->msg.type == FF_TCP_FORGET) { /* of one that was refused, too */
+		way_count(cn, ev->msg.value);
+		tcp_stream_forget(s);
+	} else if (s) {
+		tcp_stream_poke(s);
 	}
 }
 
-static bool
-message(struct tcp_conn *cn, const struct ff_tcp_msg *m, size_t len, int fd)
+static void
+event_handle(struct tcp_container *t, const struct tcp_event *ev)
 {
-	if (len != sizeof(*m) || m->reserved || (fd >= 0 && m->type != FF_TCP_ASK))
-		return false;
-	if (cn->greeted)
-		return message_stream(cn, m, fd);
-	cn->greeted = m->type == FF_TCP_HELLO && m->value == FF_TCP_ABI_VERSION;
-	return cn->greeted;
+	struct tcp_conn *cn = t->conns[ev->slot];
+
+	if (ev->type == TCP_EVENT_OPENED)
+		conn_opened(t, ev);
+	else if (cn && ev->type == TCP_EVENT_MESSAGE)
+		conn_message(cn, ev);
+	else if (cn && ev->type == TCP_EVENT_CLOSED)
+		conn_free(cn);
+	if (ev->why)
+		tcp_refuse(t, (enum ff_tcp_refusal)ev->why);
 }
 
 static void
-conn_event(struct ff_source *src, uint32_t events)
+channel_event(struct ff_source *src, uint32_t events)
 {
-	struct tcp_conn *cn = src->arg;
-	struct ff_tcp_msg m = {0};
-	bool good;
-	ssize_t n;
-	int fd;
+	struct tcp_container *t = src->arg;
+	struct tcp_event ev;
+	ssize_t n = recv(t->channel, &ev, sizeof(ev), MSG_DONTWAIT);
 
-	n = message_receive(cn->fd, &m, &fd);
-	if (n == -EAGAIN || n == -EINTR)
-		return;
-	good = n > 0 && message(cn, &m, (size_t)n, fd);
-	if (fd >= 0)
-		close(fd);
-	if (good)
-		return;
-	if (n > 0 || n == -EPROTO)
-		conn_violation(cn, "not a message of the protocol");
-	else
-		conn_close(cn);
+	if (n == (ssize_t)sizeof(ev))
+		event_handle(t, &ev);
+	else if (n >= 0 || (errno != EAGAIN && errno != EINTR))
+		ff_loop_del(&t->src); /* it could not begin */
 }
 
-static bool
-full(const struct ff_container *c)
+/* ---- containers ---- */
+
+static int
+start(struct ff_container *c, int listen_fd)
 {
-	struct tcp_conn *cn;
-	unsigned n = 0;
+	struct tcp_container *t = calloc(1, sizeof(*t));
+	int rc = -ENOMEM;
 
-	TAILQ_FOREACH (cn, &conns, link)
-		n += cn->container == c;
-	return n >= CONNS_MAX;
-}
-
-static void
-accepted(struct ff_container *c, int fd)
-{
-	struct tcp_conn *cn = full(c) ? NULL : calloc(1, sizeof(*cn));
-
-	if (!cn)
-		goto refuse;
-	cn->fd = fd;
-	cn->container = c;
-	TAILQ_INIT(&cn->streams);
-	if (ff_loop_add(&cn->src, fd, EPOLLIN, conn_event, cn))
-		goto refuse;
-	TAILQ_INSERT_TAIL(&conns, cn, link);
-	return;
-refuse:
-	ff_container_count(c, FF_CC_QUOTA_REFUSED, 1);
-	free(cn);
-	close(fd);
-}
-
-/* What has been handed over goes on without us. */
-static void
-removed(struct ff_container *c)
-{
-	struct tcp_conn *cn, *next;
-
-	for (cn = TAILQ_FIRST(&conns); cn; cn = next) {
-		next = TAILQ_NEXT(cn, link);
-		if (cn->container == c)
-			conn_close(cn);
+	if (t)
+		t->conns = calloc(tcp_bounds.conns, sizeof(*t->conns));
+	if (!t || !t->conns) {
+		close(listen_fd);
+		goto no_reader;
 	}
+	t->container = c;
+	t->max_conns = tcp_bounds.conns;
+	TAILQ_INIT(&t->delayed);
+	rc = tcp_reader_start(listen_fd, &t->channel);
+	if (rc)
+		goto no_reader;
+	rc = ff_loop_add(&t->src, t->channel, EPOLLIN, channel_event, t);
+	if (rc)
+		goto no_source;
+	c->service = t;
+	return 0;
+no_source:
+	close(t->channel);
+no_reader:
+	if (t)
+		free(t->conns);
+	free(t);
+	return rc;
+}
+
+/* What has been handed over goes on without us, unless it is to end. */
+static void
+stop(struct ff_container *c, bool removed)
+{
+	struct tcp_container *t = c->service;
+
+	if (!t)
+		return;
+	c->service = NULL;
+	ff_loop_del(&t->src);
+	for (uint32_t i = 0; i < t->max_conns; i++)
+		if (t->conns[i])
+			conn_free(t->conns[i]);
+	/* The reader ends, and closes all that its container has sent. */
+	close(t->channel);
+	free(t->conns);
+	free(t);
+	if (removed)
+		tcp_revoke(c->guid);
+}
+
+const struct ff_tcp_stats *
+ff_tcp_stats(const struct ff_container *c)
+{
+	const struct tcp_container *t = c->service;
+
+	return t ? &t->stats : NULL;
 }
 
 void
@@ -232,8 +243,8 @@ ff_tcp_init(void)
 {
 	static const struct ff_container_service service = {
 		.socket = FF_TCP_SOCK,
-		.accepted = accepted,
-		.removed = removed,
+		.start = start,
+		.stop = stop,
 	};
 
 	ff_container_service_set(ff_config.streams == FF_STREAMS_LOCAL ? &service : NULL);

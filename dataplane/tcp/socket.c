@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whose connection a socket is: the kernel tells it of the file itself, so a shim that has one
- * proves what it says by passing it. Control thread.
+ * proves what it says by passing it. The reader; it may block here: whoever has the socket can hold
+ * its lock as long as it likes, from a sendmsg() whose buffer never comes.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -10,6 +11,10 @@
 #include <sys/socket.h>
 
 #include "tcp_priv.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* Linux 5.14, asm-generic/socket.h */
+#endif
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -50,20 +55,75 @@ option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) ? -1 : value;
 }
 
-int
-tcp_socket_look(int fd, struct tcp_tuple *out)
+static uint64_t
+cookie(int fd, int name)
+{
+	uint64_t value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, name, &value, &len) || len != sizeof(value) ? 0 : value;
+}
+
+/* A protocol on top of TCP (kTLS, MPTCP as seen from below, SMC): its bytes are not the stream's.
+ */
+static bool
+has_ulp(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	return !getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) && len && name[0];
+}
+
+/* Two connections of the same addresses can be there if each is bound to an interface. */
+static bool
+is_bound_to_interface(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	return getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) || len;
+}
+
+static bool
+is_plain_tcp(int fd)
+{
+	int domain = option(fd, SO_DOMAIN);
+
+	return (domain == AF_INET || domain == AF_INET6) && option(fd, SO_TYPE) == SOCK_STREAM &&
+	       option(fd, SO_PROTOCOL) == IPPROTO_TCP && !has_ulp(fd) && !is_bound_to_interface(fd);
+}
+
+static int
+tuple_get(int fd, struct tcp_tuple *t)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
 	int rc;
 
-	if (option(fd, SO_TYPE) != SOCK_STREAM || option(fd, SO_PROTOCOL) != IPPROTO_TCP)
-		return -EPROTOTYPE;
 	memset(&info, 0, sizeof(info));
+	memset(t, 0, sizeof(*t));
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
 		return -errno;
 	if (info.tcpi_state != TCP_ESTABLISHED)
 		return -ENOTCONN;
-	rc = name_get(fd, getsockname, out->local, &out->local_port);
-	return rc ? rc : name_get(fd, getpeername, out->remote, &out->remote_port);
+	rc = name_get(fd, getsockname, t->local, &t->local_port);
+	return rc ? rc : name_get(fd, getpeername, t->remote, &t->remote_port);
+}
+
+void
+tcp_socket_look(int fd, struct tcp_look *out)
+{
+	struct tcp_tuple again;
+
+	memset(out, 0, sizeof(*out));
+	out->rc = is_plain_tcp(fd) ? tuple_get(fd, &out->tuple) : -EPROTOTYPE;
+	if (out->rc)
+		return;
+	out->cookie = cookie(fd, SO_COOKIE);
+	out->netns_cookie = cookie(fd, SO_NETNS_COOKIE);
+	/* It can be disconnected and connected elsewhere between two calls. */
+	out->rc = tuple_get(fd, &again);
+	if (!out->rc && memcmp(&out->tuple, &again, sizeof(again)))
+		out->rc = -ENOTCONN;
 }

@@ -4,208 +4,336 @@
  * both get a socket pair and a page to meet in. Control thread.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <rte_jhash.h>
 
 #include "../core/log.h"
 #include "tcp_priv.h"
 
-#define BUCKETS 4096u /* a power of two */
+#define of_node(n, member) \
+	((struct tcp_stream *)(void *)((char *)(n)-offsetof(struct tcp_stream, member)))
 
-TAILQ_HEAD(bucket, tcp_stream);
-static struct bucket buckets[BUCKETS];
-static uint32_t seed; /* containers choose ports, but not what they hash to */
+/* Of all containers. */
+static struct tcp_index ids, tuples, cookies;
 
-static struct bucket *
-bucket_of(const struct tcp_tuple *t)
+/* ---- finding ---- */
+
+struct id_key {
+	uint64_t conn; /* its address: unique as long as it is there */
+	uint32_t id, zero;
+};
+
+static uint32_t
+id_hash(const struct tcp_conn *cn, uint32_t id)
 {
-	if (!seed) {
-		while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed) || !seed)
-			;
-		for (unsigned i = 0; i < BUCKETS; i++)
-			TAILQ_INIT(&buckets[i]);
-	}
-	return &buckets[rte_jhash(t, sizeof(*t), seed) % BUCKETS];
-}
+	const struct id_key key = {(uintptr_t)cn, id, 0};
 
-static struct tcp_tuple
-reversed(const struct tcp_tuple *t)
-{
-	struct tcp_tuple r = {.local_port = t->remote_port, .remote_port = t->local_port};
-
-	memcpy(r.local, t->remote, sizeof(r.local));
-	memcpy(r.remote, t->local, sizeof(r.remote));
-	return r;
-}
-
-static struct tcp_stream *
-waiting_find(const struct ff_tenant *tenant, const struct tcp_tuple *t)
-{
-	struct tcp_stream *s;
-
-	TAILQ_FOREACH (s, bucket_of(t), of_bucket)
-		if (!s->peer && s->conn->container->tenant == tenant &&
-		    !memcmp(&s->tuple, t, sizeof(*t)))
-			return s;
-	return NULL;
+	return tcp_hash(&key, sizeof(key));
 }
 
 struct tcp_stream *
 tcp_stream_find(struct tcp_conn *cn, uint32_t id)
 {
-	struct tcp_stream *s;
+	struct tcp_node *n = tcp_index_first(&ids, id_hash(cn, id));
 
-	/* The newest first: what is said of one is mostly said soon. */
-	TAILQ_FOREACH (s, &cn->streams, of_conn)
-		if (s->id == id)
+	for (; n; n = tcp_index_next(n)) {
+		struct tcp_stream *s = of_node(n, by_id);
+
+		if (s->conn == cn && s->id == id)
 			return s;
+	}
 	return NULL;
+}
+
+static struct tcp_tuple
+reversed(const struct tcp_tuple *t)
+{
+	struct tcp_tuple r;
+
+	memset(&r, 0, sizeof(r));
+	r.local_port = t->remote_port;
+	r.remote_port = t->local_port;
+	memcpy(r.local, t->remote, sizeof(r.local));
+	memcpy(r.remote, t->local, sizeof(r.remote));
+	return r;
+}
+
+/* The other end of s, if its shim has asked and been offered nothing. */
+static struct tcp_stream *
+waiting_find(const struct tcp_stream *s)
+{
+	struct tcp_tuple wanted = reversed(&s->tuple);
+	struct tcp_node *n = tcp_index_first(&tuples, tcp_hash(&wanted, sizeof(wanted)));
+
+	for (; n; n = tcp_index_next(n)) {
+		struct tcp_stream *other = of_node(n, by_tuple);
+
+		if (!other->offered && other != s &&
+		    other->conn->container->tenant == s->conn->container->tenant &&
+		    !memcmp(&other->tuple, &wanted, sizeof(wanted)))
+			return other;
+	}
+	return NULL;
+}
+
+static bool
+is_known(uint64_t cookie)
+{
+	struct tcp_node *n = tcp_index_first(&cookies, tcp_hash(&cookie, sizeof(cookie)));
+
+	while (n && of_node(n, by_cookie)->cookie != cookie)
+		n = tcp_index_next(n);
+	return n;
+}
+
+/* ---- whether ---- */
+
+/* What holds for a connection now, and may not tomorrow: asked again at the offer. */
+static enum ff_tcp_refusal
+ends_check(const struct ff_container *c, const struct tcp_tuple *t)
+{
+	const struct ff_container *other;
+
+	if (!ff_container_has_gid(c, t->local))
+		return FF_TCP_REFUSED_ADDRESS;
+	other = ff_container_by_gid(c->tenant, t->remote);
+	if (!other)
+		return FF_TCP_REFUSED_PEER;
+	return ff_policy_allows(c, other) && ff_policy_allows(other, c) ? FF_TCP_NOT_REFUSED
+									: FF_TCP_REFUSED_POLICY;
+}
+
+static enum ff_tcp_refusal
+ask_check(const struct tcp_conn *cn, const struct tcp_look *look)
+{
+	uint64_t netns = ff_container_netns_cookie(cn->container);
+
+	if (look->rc)
+		return look->rc == -EPROTOTYPE ? FF_TCP_REFUSED_SOCKET : FF_TCP_REFUSED_STATE;
+	/* Anybody can make a namespace, and any connection in it. */
+	if (!netns || look->netns_cookie != netns || !look->cookie)
+		return FF_TCP_REFUSED_NAMESPACE;
+	if (is_known(look->cookie))
+		return FF_TCP_REFUSED_DUPLICATE;
+	return ends_check(cn->container, &look->tuple);
+}
+
+static int
+refusal_errno(enum ff_tcp_refusal why)
+{
+	static const int errnos[FF_TCP_REFUSAL_MAX] = {
+		[FF_TCP_REFUSED_SOCKET] = EPROTOTYPE,  [FF_TCP_REFUSED_STATE] = ENOTCONN,
+		[FF_TCP_REFUSED_NAMESPACE] = EXDEV,    [FF_TCP_REFUSED_ADDRESS] = EADDRNOTAVAIL,
+		[FF_TCP_REFUSED_PEER] = EHOSTUNREACH,  [FF_TCP_REFUSED_POLICY] = EACCES,
+		[FF_TCP_REFUSED_DUPLICATE] = EALREADY, [FF_TCP_REFUSED_LIMIT] = ENOBUFS,
+		[FF_TCP_REFUSED_MEMORY] = ENOMEM,
+	};
+
+	return errnos[why] ? errnos[why] : EPERM;
+}
+
+static void
+refuse(struct tcp_conn *cn, uint32_t id, enum ff_tcp_refusal why)
+{
+	tcp_refuse(cn->owner, why);
+	ff_container_count(cn->container, FF_CC_TCP_REFUSED, 1);
+	(void)tcp_conn_send(cn, FF_TCP_REFUSED, id, (uint32_t)refusal_errno(why), NULL, 0);
 }
 
 /* ---- the offer ---- */
 
-struct offer {
-	int ends[2];
-	int page;
-};
+static void
+delay(struct tcp_stream *s)
+{
+	struct tcp_container *t = s->conn->owner;
+
+	if (s->delayed)
+		return;
+	s->delayed = true;
+	t->stats.delayed++;
+	TAILQ_INSERT_TAIL(&t->delayed, s, of_delayed);
+}
 
 static void
-offer_close(struct offer *o)
+undelay(struct tcp_stream *s)
 {
-	for (unsigned i = 0; i < 2; i++)
-		if (o->ends[i] >= 0)
-			close(o->ends[i]);
-	if (o->page >= 0)
-		close(o->page);
-}
+	struct tcp_container *t = s->conn->owner;
 
-static int
-page_make(void)
-{
-	int fd = memfd_create("freeflow-tcp", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0)
-		return -errno;
-	if (!ftruncate(fd, FF_TCP_MEMORY) &&
-	    !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return fd;
-	close(fd);
-	return -EIO;
-}
-
-static int
-offer_make(struct offer *o)
-{
-	static const int size = FF_TCP_END_BUFFER;
-
-	*o = (struct offer){{-1, -1}, -1};
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, o->ends))
-		return -errno;
-	/* As much as we can get; the shims look how much it is. */
-	for (unsigned i = 0; i < 2; i++)
-		if (setsockopt(o->ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
-			(void)setsockopt(o->ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	o->page = page_make();
-	if (o->page >= 0)
-		return 0;
-	offer_close(o);
-	return o->page;
+	if (!s->delayed)
+		return;
+	s->delayed = false;
+	t->stats.delayed--;
+	TAILQ_REMOVE(&t->delayed, s, of_delayed);
 }
 
 static bool
-offer_send(struct tcp_stream *s, const struct offer *o, unsigned side)
+offer_send(struct tcp_stream *s, const struct tcp_offer *o, unsigned side)
 {
 	const int fds[FF_TCP_OFFER_FDS] = {o->ends[side], o->ends[1 - side], o->page};
 
-	return tcp_conn_send(s->conn, FF_TCP_OFFER, s->id, side, fds, FF_TCP_OFFER_FDS);
+	if (!tcp_conn_send(s->conn, FF_TCP_OFFER, s->id, side, fds, FF_TCP_OFFER_FDS))
+		return false;
+	/* Once, until it is forgotten: descriptors that nobody fetches are few. */
+	s->offered = true;
+	s->conn->owner->stats.offers++;
+	undelay(s);
+	return true;
 }
 
 /* Both are told, or both are not: one that waits alone gives up by itself. */
 static void
-pair_up(struct tcp_stream *a, struct tcp_stream *b)
+offer(struct tcp_stream *a, struct tcp_stream *b)
 {
-	struct offer o;
-	int rc = offer_make(&o);
+	struct tcp_offer o;
+	int rc = tcp_offer_make(&o, a->conn->container, b->conn->container);
 
-	if (!rc) {
-		if (offer_send(a, &o, 0) && offer_send(b, &o, 1)) {
-			a->peer = b;
-			b->peer = a;
-			ff_container_count(a->conn->container, FF_CC_TCP_OFFERED, 1);
-			ff_container_count(b->conn->container, FF_CC_TCP_OFFERED, 1);
-		}
-		offer_close(&o);
-	}
-	if (rc)
+	if (rc) {
 		ff_warn("tcp", "no pair for a stream of container %s: %s", a->conn->container->id,
 			strerror(-rc));
-}
-
-/* ---- asking ---- */
-
-/* 0, or why there will never be anything for this connection. */
-static int
-ask_check(const struct tcp_conn *cn, const struct tcp_tuple *t)
-{
-	const struct ff_container *c = cn->container, *other;
-
-	if (!ff_container_has_gid(c, t->local))
-		return -EADDRNOTAVAIL;
-	other = ff_container_by_gid(c->tenant, t->remote);
-	if (!other)
-		return -EHOSTUNREACH;
-	return ff_policy_allows(c, other) ? 0 : -EACCES;
-}
-
-void
-tcp_stream_ask(struct tcp_conn *cn, uint32_t id, int fd)
-{
-	struct tcp_tuple tuple, wanted;
-	struct tcp_stream *s = NULL, *peer;
-	int rc;
-
-	memset(&tuple, 0, sizeof(tuple));
-	rc = tcp_socket_look(fd, &tuple);
-	if (!rc)
-		rc = ask_check(cn, &tuple);
-	if (!rc && cn->num_streams == TCP_STREAMS_MAX)
-		rc = -ENOBUFS;
-	if (!rc && !(s = calloc(1, sizeof(*s))))
-		rc = -ENOMEM;
-	ff_container_count(cn->container, rc ? FF_CC_TCP_REFUSED : FF_CC_TCP_ASKED, 1);
-	if (rc) {
-		(void)tcp_conn_send(cn, FF_TCP_REFUSED, id, (uint32_t)-rc, NULL, 0);
-		/* cppcheck-suppress memleak ; s is the last that can fail */
 		return;
 	}
+	if (offer_send(a, &o, 0) && offer_send(b, &o, 1)) {
+		a->peer = b;
+		b->peer = a;
+		ff_container_count(a->conn->container, FF_CC_TCP_OFFERED, 1);
+		ff_container_count(b->conn->container, FF_CC_TCP_OFFERED, 1);
+	}
+	tcp_offer_close(&o);
+}
+
+/* False: refused, and forgotten. */
+static bool
+still_allowed(struct tcp_stream *s)
+{
+	enum ff_tcp_refusal why = ends_check(s->conn->container, &s->tuple);
+
+	if (!why)
+		return true;
+	refuse(s->conn, s->id, why);
+	tcp_stream_forget(s);
+	return false;
+}
+
+static bool
+has_room(struct tcp_stream *s)
+{
+	if (s->conn->owner->stats.offers < tcp_bounds.offers)
+		return true;
+	delay(s);
+	return false;
+}
+
+/* s has asked; or there is room for it again. */
+static void
+pair_up(struct tcp_stream *s)
+{
+	struct tcp_stream *peer = waiting_find(s);
+
+	if (!peer || !has_room(s) || !has_room(peer))
+		return;
+	if (still_allowed(peer) && still_allowed(s))
+		offer(peer, s);
+}
+
+/* ---- asking and forgetting ---- */
+
+static int
+insert(struct tcp_stream *s)
+{
+	if (tcp_index_add(&ids, &s->by_id, id_hash(s->conn, s->id)))
+		return -ENOMEM;
+	if (tcp_index_add(&tuples, &s->by_tuple, tcp_hash(&s->tuple, sizeof(s->tuple))))
+		goto no_tuple;
+	if (tcp_index_add(&cookies, &s->by_cookie, tcp_hash(&s->cookie, sizeof(s->cookie))))
+		goto no_cookie;
+	TAILQ_INSERT_HEAD(&s->conn->streams, s, of_conn);
+	s->conn->owner->stats.streams++;
+	return 0;
+no_cookie:
+	tcp_index_remove(&tuples, &s->by_tuple);
+no_tuple:
+	tcp_index_remove(&ids, &s->by_id);
+	return -ENOMEM;
+}
+
+static enum ff_tcp_refusal
+stream_new(struct tcp_conn *cn, uint32_t id, const struct tcp_look *look, struct tcp_stream **out)
+{
+	struct tcp_stream *s;
+
+	if (ff_quota_take(cn->container, FF_QUOTA_STREAMS, 1))
+		return FF_TCP_REFUSED_LIMIT;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		goto no_memory;
 	s->conn = cn;
 	s->id = id;
-	s->tuple = tuple;
-	wanted = reversed(&tuple);
-	peer = waiting_find(cn->container->tenant, &wanted);
-	TAILQ_INSERT_HEAD(&cn->streams, s, of_conn);
-	TAILQ_INSERT_HEAD(bucket_of(&tuple), s, of_bucket);
-	cn->num_streams++;
-	if (peer)
-		pair_up(peer, s);
+	s->tuple = look->tuple;
+	s->cookie = look->cookie;
+	if (!insert(s)) {
+		*out = s;
+		return FF_TCP_NOT_REFUSED;
+	}
+	free(s);
+no_memory:
+	ff_quota_give(cn->container, FF_QUOTA_STREAMS, 1);
+	return FF_TCP_REFUSED_MEMORY;
+}
+
+bool
+tcp_stream_ask(struct tcp_conn *cn, uint32_t id, const struct tcp_look *look)
+{
+	struct tcp_stream *s = NULL;
+	enum ff_tcp_refusal why;
+
+	if (tcp_stream_find(cn, id))
+		return false;
+	why = ask_check(cn, look);
+	if (!why)
+		why = stream_new(cn, id, look, &s);
+	if (why) {
+		refuse(cn, id, why);
+		return true;
+	}
+	ff_container_count(cn->container, FF_CC_TCP_ASKED, 1);
+	pair_up(s);
+	return true;
+}
+
+/* There is room for one more: the one that has waited longest, and whose peer still does. */
+static void
+next_delayed(struct tcp_container *t)
+{
+	struct tcp_stream *s;
+
+	while ((s = TAILQ_FIRST(&t->delayed)) && t->stats.offers < tcp_bounds.offers) {
+		undelay(s);
+		pair_up(s);
+	}
 }
 
 void
 tcp_stream_forget(struct tcp_stream *s)
 {
+	struct tcp_conn *cn = s->conn;
+	struct tcp_container *t = cn->owner;
+	bool offered = s->offered;
+
 	if (s->peer)
 		s->peer->peer = NULL;
-	TAILQ_REMOVE(&s->conn->streams, s, of_conn);
-	TAILQ_REMOVE(bucket_of(&s->tuple), s, of_bucket);
-	s->conn->num_streams--;
+	undelay(s);
+	if (offered)
+		t->stats.offers--;
+	TAILQ_REMOVE(&cn->streams, s, of_conn);
+	tcp_index_remove(&ids, &s->by_id);
+	tcp_index_remove(&tuples, &s->by_tuple);
+	tcp_index_remove(&cookies, &s->by_cookie);
+	t->stats.streams--;
+	ff_quota_give(cn->container, FF_QUOTA_STREAMS, 1);
 	free(s);
+	if (offered && !cn->container->removing)
+		next_delayed(t);
 }
 
 void

@@ -16,6 +16,7 @@ static const char *const quota_names[FF_QUOTA_MAX] = {
 	[FF_QUOTA_SRQS] = "srqs",
 	[FF_QUOTA_AHS] = "ahs",
 	[FF_QUOTA_MCAST] = "mcast",
+	[FF_QUOTA_STREAMS] = "streams",
 	[FF_QUOTA_PINNED] = "pinned_bytes",
 };
 

@@ -23,6 +23,9 @@ static const struct command {
 	{"/freeflow/stats", tel_stats,
 	 "Sums: the router first, then each container. Parameters: start,count,container"},
 	{"/freeflow/workers", tel_workers, "Workers. Parameters: start,count"},
+	{"/freeflow/streams", tel_streams,
+	 "TCP streams that wait or are being handed over, and refusals by reason. Parameters: "
+	 "start,count,container"},
 	{"/freeflow/peers", tel_peers,
 	 "Addresses that were asked for: where they are, and how QPs with them do. Parameters: "
 	 "start,count,container"},

@@ -66,6 +66,7 @@ void tel_stats(struct tel_page *p);
 void tel_workers(struct tel_page *p);
 void tel_ports(struct tel_page *p);
 void tel_peers(struct tel_page *p);
+void tel_streams(struct tel_page *p);
 void tel_qps(struct tel_page *p);
 void tel_cqs(struct tel_page *p);
 void tel_mrs(struct tel_page *p);

@@ -95,6 +95,14 @@ cmd_query_device_ex(struct verbs_cmd *cmd)
 	return verbs_response(cmd, &resp, sizeof(resp));
 }
 
+static uint8_t
+active_mtu(const struct ff_container *c)
+{
+	uint8_t mtu = ff_nic->mtu ? ff_nic->mtu(c) : 0;
+
+	return mtu ? mtu : IBV_MTU_4096;
+}
+
 int
 cmd_query_port(struct verbs_cmd *cmd)
 {
@@ -105,7 +113,7 @@ cmd_query_port(struct verbs_cmd *cmd)
 		.pkey_tbl_len = 1,
 		.state = IBV_PORT_ACTIVE,
 		.max_mtu = IBV_MTU_4096,
-		.active_mtu = ff_nic->mtu && ff_nic->mtu() ? ff_nic->mtu() : IBV_MTU_4096,
+		.active_mtu = active_mtu(cmd->uc->container),
 		.max_vl_num = 1,
 		.active_width = 2,  /* 4X */
 		.active_speed = 32, /* EDR: 4X is 100 Gb/s */

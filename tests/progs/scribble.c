@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hostile tenant: children that misuse everything a container can reach (shared queues, rings,
- * registered memory, the command socket, the memif socket) in random ways, for some seconds.
+ * registered memory, the sockets) in random ways, for some seconds.
  * Children may crash: their own provider trusts the queues. What counts is what the router does;
  * the caller looks at that. Usage: scribble SECONDS SEED, under the shim.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <infiniband/verbs.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include <freeflow/abi.h>
+#include <freeflow/tcp.h>
 #include <freeflow/uverbs.h>
 
 #define CHILD_MS 300
@@ -281,6 +283,63 @@ mode_garbage(const char *sock)
 	}
 }
 
+/* A connection that is full, and whose close() waits. */
+static int
+lingering(int *peer)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct linger l = {.l_onoff = 1, .l_linger = 1000};
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(sin);
+	static char much[65536];
+
+	if (listen(listener, 1) || getsockname(listener, (struct sockaddr *)&sin, &len))
+		_exit(3);
+	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)))
+		_exit(3);
+	*peer = accept(listener, NULL, NULL);
+	close(listener);
+	while (send(fd, much, sizeof(much), MSG_DONTWAIT) > 0)
+		;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+	return fd;
+}
+
+/* Streams: what a shim says, out of turn, with sockets that linger; and anything else. */
+static void
+mode_streams(void)
+{
+	struct ff_tcp_msg m = {.type = FF_TCP_HELLO, .value = FF_TCP_ABI_VERSION};
+	double end = now_ms() + CHILD_MS;
+	char ctl[CMSG_SPACE(sizeof(int))];
+	int peer, tcp = lingering(&peer);
+
+	while (now_ms() < end) {
+		int fd = dial(FF_TCP_SOCK);
+
+		send(fd, &m, sizeof(m), MSG_NOSIGNAL);
+		for (unsigned i = rnd() % 64; i; i--) {
+			struct ff_tcp_msg say = {FF_TCP_ASK + rnd() % 3, rnd() % 4, 0, 0};
+			struct iovec io = {&say, sizeof(say)};
+			struct msghdr h = {.msg_iov = &io, .msg_iovlen = 1};
+			struct cmsghdr *c = (struct cmsghdr *)ctl;
+
+			if (say.type == FF_TCP_ASK) {
+				c->cmsg_level = SOL_SOCKET;
+				c->cmsg_type = SCM_RIGHTS;
+				c->cmsg_len = CMSG_LEN(sizeof(int));
+				memcpy(CMSG_DATA(c), rnd() % 8 ? &tcp : &fd, sizeof(int));
+				h.msg_control = ctl;
+				h.msg_controllen = sizeof(ctl);
+			}
+			sendmsg(fd, &h, MSG_DONTWAIT | MSG_NOSIGNAL);
+		}
+		close(fd);
+	}
+	mode_garbage(FF_TCP_SOCK);
+}
+
 /* Commands that a driver would send, with fields turned over: through the shim's own write(). */
 static void
 mode_commands(void)
@@ -327,6 +386,9 @@ child(unsigned mode)
 	case 3:
 		mode_garbage(FF_MEMIF_SOCK);
 		break;
+	case 4:
+		mode_streams();
+		break;
 	default:
 		mode_commands();
 	}
@@ -341,7 +403,7 @@ main(int argc, char **argv)
 
 	rng = (argc > 2 ? strtoull(argv[2], NULL, 0) : 1) | 1;
 	while (now_ms() < end) {
-		unsigned mode = n++ % 5;
+		unsigned mode = n++ % 6;
 		uint64_t seed = rnd();
 		pid_t pid = fork();
 		int st;

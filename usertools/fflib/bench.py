@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Measurements in a lab: perftest through the routers, sockperf and iperf3 on the plain overlay,
-the machine's floors. Each function measures once and returns a number."""
+"""
+Measurements in a lab: perftest through the routers; TCP programs, by default on the plain overlay;
+the machine's floors. Each function measures once and returns a number.
+"""
 
 import contextlib
 import itertools
@@ -10,8 +12,9 @@ import re
 import shutil
 import statistics
 import subprocess
+import tempfile
 
-from . import pair
+from . import pair, router
 from .errors import LabError
 
 _ROW = re.compile(r"^\s*\d+\s+\d+((?:\s+[\d.]+){2,7})\s*$", re.MULTILINE)
@@ -21,7 +24,10 @@ _BW_MESSAGES = 400000
 LOCAL_BYTES, WIRE_BYTES = 8 << 30, 512 << 20  # in a host, between hosts
 _LAT_ITERATIONS = 10000
 _CQ_ENTRIES = 16384
+_SOCKPERF_RUNS = 4
 SERVER, CLIENT = "c1", "c2"
+# Of a container: connections that have reached a stage (FREEFLOW_TCP).
+_COUNTERS = {"unix": "tcp_paired", "fifo": "tcp_fifo", "host": "tcp_host"}
 
 
 class Bench:
@@ -38,18 +44,41 @@ class Bench:
         self._ports = itertools.cycle(range(18600 + 1000 * index, 19600 + 1000 * index))
         server = lab.find_container(ends[0])
         self._ends, self._pid, self.address = ends, server["pid"], server["addresses"][0]
+        self._stage = None
 
     @contextlib.contextmanager
-    def between_hosts(self):
-        """While it lasts, sockperf and iperf3 run between the first two hosts themselves."""
-        saved = self._ends, self._pid, self.address
-        host = self._lab.find_host("host1")
-        self._ends, self.address = ("host1", "host2"), host["address"]
-        self._pid = host["router"]["watch"]
+    def _changed(self, **values):
+        saved = {name: getattr(self, name) for name in values}
+        self.__dict__.update(values)
         try:
-            yield
+            yield self
         finally:
-            self._ends, self._pid, self.address = saved
+            self.__dict__.update(saved)
+
+    def on_overlay(self):
+        """As it is anyway."""
+        return self._changed()
+
+    def between_hosts(self):
+        """While it lasts, TCP programs run between the first two hosts themselves."""
+        host = self._lab.find_host("host1")
+        return self._changed(_ends=("host1", "host2"), address=host["address"],
+                             _pid=host["router"]["watch"])
+
+    def on_loopback(self):
+        """While it lasts, TCP programs run on the first host itself."""
+        return self._changed(_ends=("host1", "host1"), address="127.0.0.1",
+                             _pid=self._lab.find_host("host1")["router"]["watch"])
+
+    def by_stage(self, stage):
+        """While it lasts, TCP programs run under the shim, which may go as far as that stage."""
+        return self._changed(_stage=stage)
+
+    def exchanged(self, stage):
+        """How many connections of the server have reached the stage."""
+        server = self._lab.find_container(self._ends[0])
+        return router.counters(self._lab.find_host(server["host"]), server["name"]).get(
+            _COUNTERS[stage], 0)
 
     def argv(self, where, argv, plain=False):
         return [self._ff_lab, "exec", "--name", self._lab.name, *(["--plain"] if plain else []),
@@ -62,6 +91,25 @@ class Bench:
                             self._pid, port, _TIMEOUT, **options)[1]
         except pair.PairError as error:
             raise LabError(str(error)) from None
+
+    def tcp(self, server, client, port, **options):
+        """What the client prints; options: of pair.run."""
+        stage = ["env", f"FREEFLOW_TCP={self._stage}"] if self._stage else []
+        return self._pair([*stage, *server], [*stage, *client], port, not self._stage, **options)
+
+    def next_port(self):
+        return next(self._ports)
+
+    @contextlib.contextmanager
+    def server_files(self, files):
+        """A directory of the server's with files {name: text}, as the server sees it."""
+        with tempfile.TemporaryDirectory(prefix="ffbench-",
+                                         dir=f"/proc/{self._pid}/root/tmp") as path:
+            os.chmod(path, 0o755)
+            for name, text in files.items():
+                with open(os.path.join(path, name), "w", encoding="ascii") as file:
+                    file.write(text)
+            yield os.path.join("/tmp", os.path.basename(path))
 
     def _perftest(self, tool, options):
         """The columns after the number of iterations."""
@@ -101,27 +149,38 @@ class Bench:
         """Messages, in millions per second."""
         return self._bandwidth(operation, size, qps)[2]
 
-    def sockperf(self, protocol):
-        """One way, average, in microseconds, on the plain overlay; 14 bytes are its least."""
-        port = next(self._ports)
-        where = ["-i", self.address, "-p", str(port)] + (["--tcp"] if protocol == "tcp" else [])
-        output = self._pair(["sockperf", "server", *where],
-                            ["sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], port, True,
-                            wait_server=False, protocol=protocol)
-        found = re.search(r"Latency is ([\d.]+) usec", output) \
-            or re.search(r"avg-latency=([\d.]+)", output)
-        if not found:
-            raise LabError(f"sockperf: no result in\n{output}")
-        return float(found[1])
+    def sockperf(self, protocol, spinning=False):
+        """
+        One way, average, in microseconds; 14 bytes are its least. spinning: both ends ask again
+        and again, each on a CPU of its own.
+        """
+        # On a loaded machine an end may not get the CPU in all of the half second that counts.
+        for _ in range(_SOCKPERF_RUNS):
+            output = self._sockperf_once(protocol, spinning)
+            found = re.search(r"Latency is ([\d.]+) usec", output) \
+                or re.search(r"avg-latency=([\d.]+)", output)
+            if found:
+                return float(found[1])
+        raise LabError(f"sockperf: no result in\n{output}")
 
-    def iperf3(self, frame=None):
-        """TCP on the plain overlay, in 10^9 bytes per second. frame: bytes of its IP packets."""
+    def _sockperf_once(self, protocol, spinning):
+        port = next(self._ports)
+        where = ["-i", self.address, "-p", str(port)] + (["--tcp"] if protocol == "tcp" else []) \
+            + (["--nonblocked"] if spinning else [])
+        cpus = sorted(os.sched_getaffinity(0))
+        pins = [["taskset", "-c", str(cpu)] if spinning else [] for cpu in (cpus[0], cpus[-1])]
+        return self.tcp([*pins[0], "sockperf", "server", *where],
+                        [*pins[1], "sockperf", "ping-pong", *where, "-m", "14", "-t", "1"], port,
+                        wait_server=False, protocol=protocol)
+
+    def iperf3(self, frame=None, streams=1):
+        """In 10^9 bytes per second. frame: bytes of its IP packets."""
         port = str(next(self._ports))
         # The MSS, of which 12 bytes are TCP's time stamps.
         length = ["-M", str(frame - 40)] if frame else []
-        output = self._pair(["iperf3", "-s", "-1", "-p", port],
-                            ["iperf3", "-c", self.address, "-p", port, "-t", "2", "-J", *length],
-                            int(port), True)
+        output = self.tcp(["iperf3", "-s", "-1", "-p", port],
+                          ["iperf3", "-c", self.address, "-p", port, "-t", "2", "-J",
+                           "-P", str(streams), *length], int(port))
         return json.loads(output)["end"]["sum_received"]["bits_per_second"] / 8e9
 
     @contextlib.contextmanager

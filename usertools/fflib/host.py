@@ -13,6 +13,8 @@ BUILD_PACKAGES = ["gcc", "libc6-dev", "meson", "ninja-build", "pkg-config", "lib
                   "zlib1g-dev", "libibverbs-dev", "librdmacm-dev"]
 LAB_PACKAGES = ["iproute2", "ibverbs-utils", "ibverbs-providers", "rdmacm-utils", "perftest",
                 "sockperf", "iperf3"]
+# What `ffbench tcp-...` runs beside the lab's.
+BENCH_PACKAGES = ["sockperf", "iperf3", "redis-server", "redis-tools", "nginx", "wrk"]
 TEST_PACKAGES = ["libcunit1-dev", "clang-14", "libclang-rt-14-dev", "clang-format-14",
                  "clang-tidy-14", "cppcheck", "universal-ctags", "runc", "dpdk", "dpdk-dev",
                  "libasan8", "libubsan1", "libtsan2", "gdb", "strace", "procps", "git",

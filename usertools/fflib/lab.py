@@ -254,12 +254,18 @@ class Lab:
         self.state["containers"].remove(entry)
         self._save()
 
-    def router_restart(self, freeflowd, sig, host_name="host1"):
-        """Ends a host's router by a signal and starts freeflowd in its place; its exit status."""
+    def router_restart(self, freeflowd, sig, host_name="host1", meanwhile=None):
+        """
+        Ends a host's router by a signal and starts freeflowd in its place; its exit status.
+        meanwhile() is called when there is none.
+        """
         self.load()
         host = self.find_host(host_name)
         with self._locked():
             status = router.end(host, sig)
+        if meanwhile:
+            meanwhile()
+        with self._locked():
             router.launch(host, freeflowd, host["router"]["config"], host["router"]["run_dir"],
                           self._save)
         return status

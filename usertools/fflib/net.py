@@ -2,7 +2,7 @@
 """
 The lab's network. A bridge in a namespace of the lab's own is the underlay, 192.168.1.0/24; each
 host is a namespace on it, with a bridge and a VXLAN device that floods to the other hosts and
-learns, as Weave and Docker overlays do; each container is a namespace on its host's bridge.
+learns; each container is a namespace on its host's bridge.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from . import offload, sysns
 from .errors import LabError
 
 UNDERLAY = ipaddress.ip_network("192.168.1.0/24")
-UNDERLAY6 = ipaddress.ip_network("fd33::/64")  # where hosts route
+UNDERLAY6 = ipaddress.ip_network("fd33::/64")  # not on ff-wire
 OVERLAY = ipaddress.ip_network("10.32.0.0/12")
 OVERLAY6 = ipaddress.ip_network("fd32::/64")
 VNI = 1
@@ -31,7 +31,7 @@ def host_address(index):
 
 
 def host_addresses(index):
-    """Of the index-th host where hosts route: IPv4, IPv6 if the kernel has that."""
+    """Of the index-th host, but on ff-wire: IPv4, IPv6 if the kernel has that."""
     return [str(UNDERLAY[index]), str(UNDERLAY6[index])][:2 if _has_v6() else 1]
 
 
@@ -146,8 +146,11 @@ def host_configure(path, underlay_path, index, count, bridge, mtu, frames=False)
         in_netns(path, _sysctl, {"ipv6/conf/eth0/disable_ipv6": "1"})
     if not bridge or frames:
         in_netns(path, offload.segmentation_off, "eth0")
+    address6 = [f"address add {UNDERLAY6[index]}/{UNDERLAY6.prefixlen} dev eth0 nodad"] \
+        if bridge and _has_v6() else []
     in_netns(path, _configure, {"ipv6/conf/default/disable_ipv6": "1"}, [
         f"address add {address}/{UNDERLAY.prefixlen} dev eth0",
+        *address6,
         "link set eth0 up",
         f"link add vxlan0 mtu {mtu - VXLAN_OVERHEAD} type vxlan id {VNI} local {address} dev eth0 "
         f"dstport {VXLAN_PORT}",

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 from . import net, sysns
@@ -203,6 +204,21 @@ def _ffctl(host, *args):
                           capture_output=True, check=False)
     if done.returncode != 0:
         raise LabError(f"router of {host['name']}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def counters(host, name):
+    """A container's, by name."""
+    return json.loads(_ffctl(host, "show", "stats", "--container", name, "--json"))[0]["counters"]
+
+
+def accepts(freeflowd, config):
+    """Does that freeflowd know all that such a configuration says?"""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(config, file)
+        file.flush()
+        return subprocess.run([freeflowd, "--check-config", "--config", file.name],
+                              capture_output=True, check=False).returncode == 0
 
 
 def container_add(host, name, netns, tenant=None):

@@ -20,6 +20,7 @@ static const char *const drop_names[SROCE_DROP_MAX] = {
 	[SROCE_DROP_TENANT] = "rx_other_tenant",   [SROCE_DROP_ADDRESS] = "rx_other_address",
 	[SROCE_DROP_BUSY] = "rx_handover_dropped", [SROCE_DROP_PATH] = "tx_no_path",
 	[SROCE_DROP_LINK] = "tx_other_interface",  [SROCE_DROP_SOURCE] = "tx_not_own_address",
+	[SROCE_DROP_MTU] = "tx_too_long",
 };
 
 static const char *const qp_names[ROCE_C_MAX] = {
@@ -43,7 +44,7 @@ static const char *const qp_names[ROCE_C_MAX] = {
 	[ROCE_C_ECN_MARKED] = "ecn_marked",
 };
 
-_Static_assert(FF_PC_MAX + SROCE_DROP_MAX <= FF_NIC_COUNTERS_MAX &&
+_Static_assert(FF_PC_MAX + SROCE_DROP_MAX + 1 <= FF_NIC_COUNTERS_MAX &&
 		       ROCE_C_MAX + 3 <= FF_NIC_COUNTERS_MAX,
 	       "room");
 
@@ -73,6 +74,7 @@ sroce_port_counters(unsigned worker, struct ff_nic_counters *out)
 		add(out, port_names[i], port[i]);
 	for (unsigned i = 0; i < SROCE_DROP_MAX; i++)
 		add(out, drop_names[i], READ(sw->drops[i]));
+	add(out, "rx_handed_over", READ(sw->handed_over));
 }
 
 void

@@ -21,6 +21,8 @@ struct guard {
 	const struct ff_container *c;
 	unsigned addresses;
 	int fd; /* -1: there is none */
+	/* It is there, and the container may use the wire: its packets are the port's alone. */
+	bool alone;
 	LIST_ENTRY(guard) link;
 };
 
@@ -166,12 +168,13 @@ guard_make(const struct ff_container *c)
 			"container %s: UDP port %u in its namespace: %s: it will answer that "
 			"nobody is there",
 			c->id, ROCE_UDP_PORT, strerror(-g->fd));
+	g->alone = g->fd >= 0 && sroce_vni(c) == bare_vni;
 	LIST_INSERT_HEAD(&guards, g, link);
 	return g;
 }
 
 void
-sroce_guard(const struct ff_container *c, bool here)
+sroce_guard(const struct ff_container *c, const uint8_t address[16], bool here)
 {
 	struct guard *g = guard_find(c);
 
@@ -181,6 +184,8 @@ sroce_guard(const struct ff_container *c, bool here)
 		g = guard_make(c);
 	if (!g)
 		return;
+	if (g->alone)
+		ff_port_address(sroce_port(), address, here);
 	g->addresses += here ? 1u : -1u;
 	if (!g->addresses)
 		guard_free(g);

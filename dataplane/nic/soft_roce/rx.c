@@ -3,9 +3,7 @@
  * Packets from the wire, which anybody on the underlay may have sent: checked from the outside to
  * the inside, then given to the QP's engine. Each that is refused is counted by reason.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/ip.h>
 #include <string.h>
 
 #include <rte_mempool.h>
@@ -14,75 +12,6 @@
 
 #define CE 3u
 
-static uint16_t
-be16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-/* Where the UDP header begins, and *end: where the IP packet does. 0: not what we take. */
-static unsigned
-ip_check(struct srx *rx, const uint8_t *p, uint32_t len, uint32_t *end)
-{
-	rx->ip = p;
-	if (len < SROCE_IP4 + SROCE_UDP)
-		return 0;
-	if (p[0] == 0x45) {
-		*end = be16(p + 2);
-		rx->tos = p[1];
-		memset(rx->sgid, 0, 10);
-		rx->sgid[10] = rx->sgid[11] = 0xff;
-		memcpy(rx->dgid, rx->sgid, 12);
-		memcpy(rx->sgid + 12, p + 12, 4);
-		memcpy(rx->dgid + 12, p + 16, 4);
-		if (p[9] != IPPROTO_UDP || (be16(p + 6) & (IP_MF | IP_OFFMASK)))
-			return 0;
-		return SROCE_IP4;
-	}
-	if (p[0] >> 4 != 6 || len < SROCE_IP6 + SROCE_UDP || p[6] != IPPROTO_UDP)
-		return 0;
-	*end = SROCE_IP6 + be16(p + 4);
-	rx->tos = (uint8_t)(p[0] << 4 | p[1] >> 4);
-	memcpy(rx->sgid, p + 8, 16);
-	memcpy(rx->dgid, p + 24, 16);
-	return SROCE_IP6;
-}
-
-/* Headers and iCRC. 0 or why not, plus one. */
-static int
-unwrap(struct srx *rx, struct roce_pkt *pkt, const uint8_t *p, uint32_t len)
-{
-	uint32_t end = 0, crc;
-	unsigned udp = ip_check(rx, p, len, &end);
-
-	if (!udp || end > len || end < udp + SROCE_UDP + ROCE_BTH + ROCE_ICRC ||
-	    be16(p + udp + 2) != ROCE_UDP_PORT || be16(p + udp + 4) != end - udp)
-		return SROCE_DROP_HEADERS + 1;
-	memcpy(&crc, p + end - ROCE_ICRC, sizeof(crc));
-	if (le32toh(crc) != roce_icrc(p, end - ROCE_ICRC))
-		return SROCE_DROP_ICRC + 1;
-	if (roce_parse(pkt, p + udp + SROCE_UDP, end - ROCE_ICRC - udp - SROCE_UDP))
-		return SROCE_DROP_BTH + 1;
-	return 0;
-}
-
-/*
- * A source that no packet has (RFC 1122, 3.2.1.3; RFC 4291, 2.5 and 2.7), or IPv4 in the clothes of
- * IPv6, which would be taken for the address that it is not.
- */
-static bool
-nobody(const struct srx *rx)
-{
-	static const uint8_t zeroes[10];
-	const uint8_t *v4 = rx->sgid + 12;
-
-	if (rx->ip[0] >> 4 == 4)
-		return v4[0] == 0 || v4[0] == 127 || v4[0] >> 4 == 14 ||
-		       !memcmp(v4, "\xff\xff\xff\xff", 4);
-	return rx->sgid[0] == 0xff || !memcmp(rx->sgid, zeroes, 10) ||
-	       !memcmp(rx->dgid, zeroes, 10);
-}
-
 /* Is the packet this QP's (IBTA 9.6.1, annex 17.4.3)? 0 or why not, plus one. */
 static int
 belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
@@ -90,7 +19,10 @@ belongs(const struct ff_qp *qp, const struct srx *rx, uint32_t vni)
 	/* A tenant without a VNI has no wire, and none is not the number 0. */
 	if (!vni || sroce_vni(qp->container) != vni)
 		return SROCE_DROP_TENANT + 1;
-	if (nobody(rx) || (qp->type != IB_UVERBS_QPT_UD && memcmp(qp->attr.ah.dgid, rx->sgid, 16)))
+	if (sroce_from_nobody(rx))
+		return SROCE_DROP_ADDRESS + 1;
+	if (qp->type != IB_UVERBS_QPT_UD && (memcmp(qp->attr.ah.dgid, rx->sgid, 16) ||
+					     memcmp(((struct lqp *)qp->nic)->sgid, rx->dgid, 16)))
 		return SROCE_DROP_ADDRESS + 1;
 	return ff_container_has_gid(qp->container, rx->dgid) ? 0 : SROCE_DROP_ADDRESS + 1;
 }
@@ -151,8 +83,10 @@ hand_over(struct sworker *sw, struct ff_worker *to, const struct ff_port_rx *in)
 		return SROCE_DROP_BUSY + 1;
 	k->msg.fn = handed_over;
 	k->to = to;
-	if (!ff_worker_post(to, &k->msg))
+	if (!ff_worker_post(to, &k->msg)) {
+		sw->handed_over++;
 		return 0;
+	}
 	packet_put(k);
 	return SROCE_DROP_BUSY + 1;
 }
@@ -162,13 +96,15 @@ static bool
 deliver(struct sqp *s, struct srx *rx, const struct roce_pkt *pkt, uint8_t outer_tos)
 {
 	uint64_t busy = s->q.counters[ROCE_C_RX_BUSY];
+	uint32_t expected = s->q.exp_psn, una = s->q.una_psn;
 
 	rx->ce = (rx->tos & CE) == CE || (outer_tos & CE) == CE;
 	s->rx = rx;
 	s->l->lw->now = s->sw->now;
 	roce_rx(&s->q, s->sw->now, pkt, rx->ce);
-	s->sw->rx_more =
-		(pkt->flags & ROCE_F_PAYLOAD) && !(pkt->flags & ROCE_F_END) && !pkt->ack_req;
+	/* What the engine has not taken promises nothing. */
+	s->sw->rx_more = (pkt->flags & ROCE_F_PAYLOAD) && !(pkt->flags & ROCE_F_END) &&
+			 !pkt->ack_req && (s->q.exp_psn != expected || s->q.una_psn != una);
 	s->rx = NULL;
 	sroce_activate(s);
 	return busy == s->q.counters[ROCE_C_RX_BUSY];
@@ -223,7 +159,7 @@ sroce_rx_again(struct sqp *s)
 		bool marks = !k->tried;
 
 		k->tried = true;
-		if (!unwrap(&rx, &pkt, k->in.bytes, k->in.len)) {
+		if (!sroce_unwrap(&rx, &pkt, k->in.bytes, k->in.len)) {
 			rx.tos &= marks ? UINT8_MAX : (uint8_t)~CE;
 			if (!deliver(s, &rx, &pkt, marks ? k->in.outer_tos : 0))
 				return;
@@ -240,7 +176,7 @@ rx_one(struct sworker *sw, const struct ff_port_rx *in)
 	struct ff_qp *qp;
 	struct sqp *s;
 	struct srx rx;
-	int why = unwrap(&rx, &pkt, in->bytes, in->len);
+	int why = sroce_unwrap(&rx, &pkt, in->bytes, in->len);
 
 	if (why)
 		return why;

@@ -3,6 +3,7 @@
 #include "soft_roce.h"
 
 #include <errno.h>
+#include <infiniband/verbs.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,10 +30,25 @@ sroce_enabled(void)
 	return port != NULL;
 }
 
-uint8_t
-sroce_mtu(void)
+/* The longest whose packets fit into so many bytes; the shortest, if none does. */
+static uint8_t
+mtu_within(uint32_t bytes)
 {
-	return port_mtu;
+	uint8_t mtu;
+
+	for (mtu = IBV_MTU_256; mtu < IBV_MTU_4096; mtu++)
+		if ((256u << mtu) + OVERHEAD > bytes)
+			break;
+	return mtu;
+}
+
+uint8_t
+sroce_mtu(const struct ff_container *c)
+{
+	uint32_t link = atomic_load_explicit(&c->link_mtu, memory_order_relaxed);
+	uint8_t mtu = link ? mtu_within(link) : port_mtu;
+
+	return mtu < port_mtu ? mtu : port_mtu;
 }
 
 uint32_t
@@ -48,9 +64,7 @@ sroce_init(void)
 
 	if (!port)
 		return rc;
-	for (port_mtu = 1; port_mtu < 5; port_mtu++)
-		if ((256u << port_mtu) + OVERHEAD > ff_port_mtu(port))
-			break;
+	port_mtu = mtu_within(ff_port_mtu(port));
 	rc = ff_overlay_start(&ff_config.overlay);
 	if (!rc && ff_port_wants_mac(port))
 		rc = ff_overlay_follow_hosts();
@@ -107,7 +121,7 @@ sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here)
 	if (!port)
 		return;
 	ff_overlay_answer(c->tenant->index, gid, here ? &local : NULL);
-	sroce_guard(c, here);
+	sroce_guard(c, gid, here);
 }
 
 void

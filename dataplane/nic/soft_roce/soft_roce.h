@@ -23,7 +23,7 @@ void sroce_fini(void);
 /* Any thread: is there a wire at all? */
 bool sroce_enabled(void);
 /* enum ib_mtu that fits the underlay. */
-uint8_t sroce_mtu(void);
+uint8_t sroce_mtu(const struct ff_container *c);
 /* Control thread: c is about to talk to gid, which is not on this host; see nic.h. */
 int sroce_ask(struct ff_container *c, const uint8_t gid[16]);
 void sroce_address(const struct ff_container *c, const uint8_t gid[16], bool here);

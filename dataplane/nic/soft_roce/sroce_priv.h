@@ -8,12 +8,9 @@
 #include "../../net/port.h"
 #include "../../roce/roce.h"
 #include "../local/local_priv.h"
+#include "inner.h"
 #include "soft_roce.h"
 
-#define SROCE_IP4	    20u
-#define SROCE_IP6	    40u
-#define SROCE_UDP	    8u
-#define SROCE_HEAD_MAX	    (SROCE_IP6 + SROCE_UDP)
 #define SROCE_PACKET_MAX    (SROCE_HEAD_MAX + ROCE_HEADERS_MAX + ROCE_MTU_MAX + 4 + ROCE_ICRC)
 #define SROCE_TX_BYTES	    (128u * 1024)
 #define SROCE_TX_MAX	    64u /* runs of packets in one call of the port */
@@ -24,29 +21,6 @@
 #define SROCE_TENANT_MAX    128u
 #define SROCE_BOUNCES	    64u /* pieces of one packet: 32 SGEs, some in two mappings */
 #define SROCE_TX_TURN	    64u /* packets of one QP in a turn */
-
-/* Why a packet went no further. */
-enum sroce_drop {
-	SROCE_DROP_HEADERS, /* not IP, not UDP to 4791, lengths that do not fit, fragments */
-	SROCE_DROP_ICRC,
-	SROCE_DROP_BTH,	    /* roce_parse() */
-	SROCE_DROP_QPN,	    /* no such QP, or it is not for the wire */
-	SROCE_DROP_TENANT,  /* the VNI is another tenant's */
-	SROCE_DROP_ADDRESS, /* not from the QP's peer, or not to its container */
-	SROCE_DROP_BUSY,    /* no room to hand it to the QP's worker */
-	SROCE_DROP_PATH,    /* to send: the resolver knows no host */
-	SROCE_DROP_LINK,    /* to send: the route leaves by another interface than the port */
-	SROCE_DROP_SOURCE,  /* to send: from an address that the container has no more */
-	SROCE_DROP_MAX,
-};
-
-/* The packet that roce_rx() is working on. */
-struct srx {
-	const uint8_t *ip;
-	uint8_t sgid[16], dgid[16];
-	uint8_t tos, ttl;
-	bool ce;
-};
 
 struct packet;
 struct sbounce;
@@ -93,13 +67,17 @@ struct sworker {
 	/* How many elements of it wait for the memory of each tenant's processes, which may keep
 	 * them waiting for ever: SROCE_TENANT_MAX. */
 	uint16_t waiting[FF_TENANTS_MAX];
-	bool rx_look;	/* in the next pass, whatever the time */
-	uint64_t rx_ns; /* last look at the port */
-	bool rx_polled; /* no fd tells a sleeping worker of packets */
-	bool rx_full;	/* the last look at the port found as much as it could take */
-	bool rx_more;	/* the last packet was amid a message, and wants no answer */
-	unsigned naps;	/* how many more, if none of them ends in time; stage.c */
+	bool rx_look;	  /* in the next pass, whatever the time */
+	uint64_t rx_ns;	  /* last look at the port */
+	bool rx_polled;	  /* no fd tells a sleeping worker of packets */
+	bool rx_full;	  /* the last look at the port found as much as it could take */
+	bool rx_more;	  /* the last packet was amid a message, and wants no answer */
+	int rx_fd;	  /* ff_port_queue_fd() */
+	bool resting;	  /* rx_fd does not wake the worker (stage.c) */
+	uint64_t nap_end; /* of the nap under way; 0: none */
+	unsigned nap_packets, nap_credit, nap_probe;
 	uint64_t drops[SROCE_DROP_MAX];
+	uint64_t handed_over; /* packets that came in here for another worker's QP */
 	/* Control thread, or the worker while that waits for it. */
 	struct sqp_list all;
 	uint64_t gone[ROCE_C_MAX]; /* counters of QPs that are gone */
@@ -116,7 +94,7 @@ struct ff_port *sroce_port(void);
 /* port.c. Control thread: *port stays NULL when there is none to be, or on an error. */
 int sroce_port_open(struct ff_port **port);
 /* Control thread: c has got, or lost, an address. */
-void sroce_guard(const struct ff_container *c, bool here);
+void sroce_guard(const struct ff_container *c, const uint8_t address[16], bool here);
 void sroce_guards_close(void);
 /*
  * Owner worker: what e says, as the port wants it. 0; -EAGAIN: not known yet; -EHOSTUNREACH, with

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <rte_lcore.h>
 #include <rte_mempool.h>
@@ -15,10 +14,11 @@
 #define RX_POLL_NS 50000u
 
 /* nap() */
-#define NAP_NS	      20000u
-#define NAP_LATE_NS   500000u
-#define NAP_LATE_COST 16u
-#define NAPS_MAX      256u
+#define NAP_NS		20000u
+#define NAP_LATE_NS	500000u
+#define NAP_PAYS	2u /* packets that it finds */
+#define NAP_CREDIT	64u
+#define NAP_PROBE_EVERY 32u
 
 static int slot = -1;
 
@@ -107,6 +107,54 @@ send_all(struct sworker *sw)
 	return n;
 }
 
+/* ---- naps ---- */
+
+/* While it rests, the port's socket does not wake the worker; all else does. */
+static void
+rest(struct sworker *sw, bool on)
+{
+	if (sw->resting == on || ff_worker_wake_socket_rest(sw->w, sw->rx_fd, on))
+		return;
+	sw->resting = on;
+}
+
+/* What came while it slept says whether the next nap is worth it. */
+static void
+nap_judge(struct sworker *sw, uint64_t now, unsigned packets)
+{
+	if (!sw->nap_end)
+		return;
+	sw->nap_packets += packets;
+	if (now < sw->nap_end)
+		return;
+	if (now - sw->nap_end > NAP_LATE_NS || sw->nap_packets < NAP_PAYS)
+		sw->nap_credit /= 2;
+	else if (sw->nap_credit < NAP_CREDIT)
+		sw->nap_credit++;
+	sw->nap_end = 0;
+	sw->nap_packets = 0;
+}
+
+/*
+ * Amid a message, and with nobody who waits for an answer, more comes in a moment. To be woken for
+ * each packet costs both sides more than the packet itself. So the worker sleeps without its socket
+ * for a little, and what comes may gather, as a NIC's interrupt moderation has it: no packet waits
+ * longer than NAP_NS, and doorbells, messages and timers do not wait at all. Where naps have found
+ * nothing of late, it is tried now and then.
+ */
+static bool
+nap(struct sworker *sw)
+{
+	if (sw->rx_more && sw->rx_fd >= 0 &&
+	    (sw->nap_credit || ++sw->nap_probe % NAP_PROBE_EVERY == 0))
+		sw->nap_end = ff_now_ns() + NAP_NS;
+	sw->rx_more = false;
+	rest(sw, sw->nap_end != 0);
+	return sw->resting;
+}
+
+/* ---- the stage ---- */
+
 static unsigned
 stage_poll(struct ff_worker *w, uint64_t now_ns)
 {
@@ -118,6 +166,7 @@ stage_poll(struct ff_worker *w, uint64_t now_ns)
 	if (sw->rx_look || sw->rx_full || !TAILQ_EMPTY(&sw->timed) ||
 	    now_ns - sw->rx_ns > RX_LOOK_NS) {
 		work = sroce_rx_poll(sw);
+		nap_judge(sw, now_ns, work);
 		sw->rx_look = work != 0;
 		sw->rx_ns = now_ns;
 	}
@@ -125,36 +174,14 @@ stage_poll(struct ff_worker *w, uint64_t now_ns)
 	return work + send_all(sw);
 }
 
-/*
- * Amid a message, and with nobody who waits for an answer, more comes in a moment. To be woken for
- * each packet costs both sides more than the packet itself: so what comes is let to gather. A nap
- * that finds nothing is the last one. Clocks that are too coarse for naps do without.
- */
-static bool
-nap(struct sworker *sw)
-{
-	static const struct timespec length = {.tv_nsec = NAP_NS};
-	uint64_t from;
-
-	if (!sw->rx_more || !sw->naps)
-		return false;
-	sw->rx_more = false;
-	from = ff_now_ns();
-	clock_nanosleep(CLOCK_MONOTONIC, 0, &length, NULL);
-	if (ff_now_ns() - from > NAP_LATE_NS)
-		sw->naps = sw->naps > NAP_LATE_COST ? sw->naps - NAP_LATE_COST : 0;
-	else if (sw->naps < NAPS_MAX)
-		sw->naps++;
-	sw->rx_look = true;
-	return true;
-}
-
 static bool
 stage_sleep_prepare(struct ff_worker *w)
 {
 	struct sworker *sw = sroce_worker(w);
 
-	return sw->rx_full || !TAILQ_EMPTY(&sw->active) || nap(sw) || ff_port_arm(sw->port);
+	if (sw->rx_full || !TAILQ_EMPTY(&sw->active))
+		return true;
+	return !nap(sw) && ff_port_arm(sw->port);
 }
 
 /* What arrived meanwhile may be what woke it. */
@@ -173,6 +200,8 @@ stage_deadline(struct ff_worker *w)
 	const struct sworker *sw = sroce_worker(w);
 	uint64_t look = sw->rx_polled ? sw->rx_ns + RX_POLL_NS : UINT64_MAX;
 
+	if (sw->resting && sw->nap_end < look)
+		look = sw->nap_end;
 	return look < sw->next_deadline ? look : sw->next_deadline;
 }
 
@@ -181,7 +210,6 @@ stage_init(struct ff_worker *w)
 {
 	struct sworker *sw = calloc(1, sizeof(*sw));
 	char name[RTE_MEMPOOL_NAMESIZE];
-	int fd;
 
 	if (!sw)
 		return -ENOMEM;
@@ -190,7 +218,7 @@ stage_init(struct ff_worker *w)
 	TAILQ_INIT(&sw->timed);
 	TAILQ_INIT(&sw->all);
 	sw->next_deadline = UINT64_MAX;
-	sw->naps = NAPS_MAX;
+	sw->nap_credit = NAP_CREDIT;
 	sw->port = ff_port_queue_get(sroce_port(), ff_worker_index(w));
 	sw->src_mask = ff_port_src_mask(sroce_port());
 	ff_worker_priv_set(w, slot, sw);
@@ -199,9 +227,9 @@ stage_init(struct ff_worker *w)
 					   NULL, NULL, NULL, SOCKET_ID_ANY, 0);
 	if (!sw->handovers)
 		return -ENOMEM;
-	fd = ff_port_queue_fd(sw->port);
-	sw->rx_polled = fd == FF_PORT_POLLED;
-	return fd < 0 ? 0 : ff_worker_wake_socket_add(w, fd);
+	sw->rx_fd = ff_port_queue_fd(sw->port);
+	sw->rx_polled = sw->rx_fd == FF_PORT_POLLED;
+	return sw->rx_fd < 0 ? 0 : ff_worker_wake_socket_add(w, sw->rx_fd);
 }
 
 static void

@@ -234,6 +234,16 @@ run_add(struct sworker *sw, const struct ff_path *path, const struct label *b, u
 	sw->tx_used += FF_PORT_HEADROOM + len;
 }
 
+/* The packet behind room()'s headroom goes its way, unless that is too narrow for it. */
+static void
+send_one(struct sqp *s, const struct label *b, uint32_t len)
+{
+	if (len > s->path.mtu)
+		s->sw->drops[SROCE_DROP_MTU]++;
+	else
+		run_add(s->sw, &s->path, b, len);
+}
+
 /* Where the next packet goes. */
 static uint8_t *
 room(struct sworker *sw)
@@ -305,7 +315,7 @@ ud_build(struct sqp *s, struct lop *op)
 	if (rc)
 		return rc;
 	source_mac(&s->path, b.sgid);
-	run_add(sw, &s->path, &b, wrap(at, &b, len));
+	send_one(s, &b, wrap(at, &b, len));
 	return 0;
 }
 
@@ -366,7 +376,7 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 		if (!reachable)
 			sw->drops[s->own ? s->why : SROCE_DROP_SOURCE]++;
 		else
-			run_add(sw, &s->path, &b, wrap(at, &b, len));
+			send_one(s, &b, wrap(at, &b, len));
 	}
 	sroce_deadline_set(s);
 	return n;

@@ -181,6 +181,7 @@ peer_link_open(struct peer_link *l, const struct peer_opts *o)
 	l->cq = ibv_create_cq(peer.ctx, (int)(2 * o->depth), NULL, o->channel, 0);
 	PEER_MUST(l->cq);
 	init.send_cq = init.recv_cq = l->cq;
+	init.srq = o->srq;
 	l->qp = ibv_create_qp(peer.pd, &init);
 	PEER_MUST(l->qp);
 	to_init(l);
@@ -263,7 +264,7 @@ mtu_of(int bytes)
 static const struct {
 	const char *name;
 	void (*run)(void);
-} modes[] = {{"ops", peer_ops}, {"load", peer_load}, {"victim", peer_victim}};
+} modes[] = {{"ops", peer_ops}, {"load", peer_load}, {"victim", peer_victim}, {"srq", peer_srq}};
 
 int
 main(int argc, char **argv)
@@ -296,7 +297,7 @@ main(int argc, char **argv)
 			break;
 	if (i == sizeof(modes) / sizeof(modes[0]))
 		peer_fail("wire_peer [-g GID] [-t TIMEOUT] [-r RETRIES] [-m MTU] [-s SIZE] "
-			  "[-w PAUSE] [-p PORT] ops|load|victim [SERVER]");
+			  "[-w PAUSE] [-p PORT] ops|load|victim|srq [SERVER]");
 	peer.client = optind + 1 < argc;
 	device_open();
 	peer.sock = peer.client ? tcp_connect(argv[optind + 1], port) : tcp_listen(port);

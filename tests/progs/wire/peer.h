@@ -52,6 +52,7 @@ struct peer_opts {
 	uint32_t depth; /* of both queues */
 	bool no_rnr_retry;
 	struct ibv_comp_channel *channel; /* or NULL */
+	struct ibv_srq *srq;		  /* or NULL */
 	struct ibv_mr *mr;		  /* the other side is told of it */
 };
 
@@ -80,5 +81,6 @@ struct ibv_mr *peer_memory(size_t len);
 void peer_ops(void);
 void peer_load(void);
 void peer_victim(void);
+void peer_srq(void);
 
 #endif

@@ -142,6 +142,33 @@ test_follow(void)
 	CU_ASSERT_TRUE(slot_is("n", 0, "10.40.0.9") || slot_is("n", 1, "10.40.0.9"));
 }
 
+static bool
+link_mtu_is(uint32_t mtu)
+{
+	struct ff_container *c = harness_container("n");
+
+	for (unsigned i = 0; i < 1000 && atomic_load(&c->link_mtu) != mtu; i++)
+		usleep(10000);
+	return atomic_load(&c->link_mtu) == mtu;
+}
+
+/* The least of the interfaces that have an address. */
+static void
+test_link_mtu(void)
+{
+	CU_ASSERT_TRUE(link_mtu_is(1500));
+	in_namespace("link set eth0 mtu 1400");
+	CU_ASSERT_TRUE(link_mtu_is(1400));
+	in_namespace("link add narrow mtu 1300 type bridge");
+	in_namespace("link set narrow up");
+	in_namespace("link set eth0 mtu 1450");
+	CU_ASSERT_TRUE(link_mtu_is(1450));
+	in_namespace("address add 10.41.0.2/24 dev narrow");
+	CU_ASSERT_TRUE(link_mtu_is(1300));
+	in_namespace("link del narrow");
+	CU_ASSERT_TRUE(link_mtu_is(1450));
+}
+
 static void
 test_rename(void)
 {
@@ -292,8 +319,8 @@ int
 main(void)
 {
 	static const struct harness_test tests[] = {
-		{"follow", test_follow}, {"rename", test_rename}, {"missing", test_missing},
-		{"anew", test_anew},	 {"again", test_again},
+		{"follow", test_follow},   {"link MTU", test_link_mtu}, {"rename", test_rename},
+		{"missing", test_missing}, {"anew", test_anew},		{"again", test_again},
 	};
 
 	holder = geteuid() ? -1 : namespace_make();

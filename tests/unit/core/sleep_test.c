@@ -122,6 +122,68 @@ test_wake_fd_counter_full(void)
 	close(ring.fd);
 }
 
+static struct {
+	int fds[2];
+	bool on;
+	int rc;
+} sock;
+
+static void
+socket_add(void *arg)
+{
+	sock.rc = ff_worker_wake_socket_add(ff_worker_get(0), sock.fds[0]);
+}
+
+static void
+socket_rest(void *arg)
+{
+	sock.rc = ff_worker_wake_socket_rest(ff_worker_get(0), sock.fds[0], sock.on);
+}
+
+static uint64_t
+sleeps(void)
+{
+	struct ff_worker_stats s;
+
+	wait_parked(0);
+	ff_worker_stats(ff_worker_get(0), &s);
+	return s.sleeps;
+}
+
+/* A socket that rests wakes nobody; at the end of its rest, what is there does. */
+static void
+test_socket_rests(void)
+{
+	uint64_t before;
+
+	CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, sock.fds), 0);
+	workers_up(FF_IDLE_INTERRUPT);
+	ff_worker_call(ff_worker_get(0), socket_add, NULL);
+	CU_ASSERT_EQUAL_FATAL(sock.rc, 0);
+	before = sleeps();
+	CU_ASSERT_EQUAL(write(sock.fds[1], "", 1), 1);
+	while (sleeps() == before)
+		sched_yield();
+	sock.on = true;
+	ff_worker_call(ff_worker_get(0), socket_rest, NULL);
+	CU_ASSERT_EQUAL_FATAL(sock.rc, 0);
+	before = sleeps();
+	for (unsigned i = 0; i < 100; i++) {
+		CU_ASSERT_EQUAL(write(sock.fds[1], "", 1), 1);
+		usleep(100);
+	}
+	CU_ASSERT_EQUAL(sleeps(), before);
+	sock.on = false;
+	ff_worker_call(ff_worker_get(0), socket_rest, NULL);
+	/* One sleep ended with the call; what was written meanwhile ends another. */
+	while (sleeps() < before + 2)
+		sched_yield();
+	CU_ASSERT_EQUAL(ff_worker_wake_socket_rest(ff_worker_get(0), -1, true), -EBADF);
+	workers_down();
+	close(sock.fds[0]);
+	close(sock.fds[1]);
+}
+
 static void
 test_wake_fd_must_be_eventfd(void)
 {
@@ -316,6 +378,7 @@ main(void)
 	s = CU_add_suite("sleep", fixture_setup, fixture_cleanup);
 	CU_add_test(s, "wake fd", test_wake_fd);
 	CU_add_test(s, "wake fd with a full counter", test_wake_fd_counter_full);
+	CU_add_test(s, "a socket rests", test_socket_rests);
 	CU_add_test(s, "wake fd must be an eventfd", test_wake_fd_must_be_eventfd);
 	CU_add_test(s, "deadline", test_deadline);
 	CU_add_test(s, "policies sleep or do not", test_policies_sleep_or_not);

@@ -3,11 +3,8 @@
  * Tests dataplane/net/ethdev*.c: two ports on af_packet at the ends of a veth pair, in network
  * namespaces of their own; and on memif, which has no kernel beside it. Needs root.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +14,8 @@
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 
-#include "harness.h"
+#include "ethdev_harness.h"
+#include "net/ethdev_priv.h"
 
 /*
  * DPDK's interrupt thread synchronizes by spinlocks in a library that is not instrumented: TSan
@@ -32,122 +30,21 @@ __tsan_default_suppressions(void)
 
 #define SKIP	77 /* what meson takes for a skipped test */
 #define WAIT_MS 30000
-#define SIDES	2u
-
-static uint8_t sent[8u << 20];
-static int ns[SIDES]; /* of the ends va and vb */
-static const uint8_t macs[SIDES][6] = {{2, 0, 0, 0, 0, 0xa}, {2, 0, 0, 0, 0, 0xb}};
-
-static void
-enter(unsigned side)
-{
-	CU_ASSERT_EQUAL_FATAL(setns(ns[side], CLONE_NEWNET), 0);
-}
-
-/* Two namespaces and a wire between them. */
-static bool
-wire_make(void)
-{
-	char cmd[512];
-
-	for (unsigned i = 0; i < SIDES; i++) {
-		if (unshare(CLONE_NEWNET))
-			return false;
-		ns[i] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-		if (ns[i] < 0)
-			return false;
-	}
-	/* We are in the second one now. */
-	snprintf(cmd, sizeof(cmd),
-		 "ip link add vb address 02:00:00:00:00:0b type veth peer name va address "
-		 "02:00:00:00:00:0a netns /proc/%d/fd/%d && ip addr add 10.9.0.2/24 dev vb && "
-		 "ip addr add fd09::2/64 dev vb nodad && ip link set lo up && ip link set vb up",
-		 getpid(), ns[0]);
-	if (!net_command(cmd) || setns(ns[0], CLONE_NEWNET))
-		return false;
-	return net_command("ip addr add 10.9.0.1/24 dev va && ip addr add fd09::1/64 dev va nodad "
-			   "&& ip link set lo up && ip link set va up");
-}
-
-static struct ff_port *
-port_open(unsigned side, enum ff_encap encap, unsigned queues, const char *more, int *err)
-{
-	char devargs[128];
-	struct ff_port_conf conf = {.kind = "ethdev",
-				    .devargs = devargs,
-				    .encap = encap,
-				    .vni = VNI,
-				    .udp_port = UDP_PORT,
-				    .num_queues = (uint16_t)queues};
-
-	snprintf(devargs, sizeof(devargs), "net_af_packet%u,iface=v%c%s", side, "ab"[side], more);
-	enter(side);
-	return ff_port_open(&conf, err);
-}
-
-static struct ff_port *
-port_open_ok(unsigned side, enum ff_encap encap, unsigned queues, const char *more)
-{
-	int err;
-	struct ff_port *p = port_open(side, encap, queues, more, &err);
-
-	if (!p)
-		fprintf(stderr, "side %u: %s\n", side, strerror(-err));
-	CU_ASSERT_PTR_NOT_NULL_FATAL(p);
-	CU_ASSERT(ff_port_wants_mac(p));
-	return p;
-}
-
-static struct ff_path
-path_to(unsigned side, enum ff_encap encap, const char *host)
-{
-	struct ff_path p = net_path(host);
-
-	p.encap = encap;
-	memcpy(p.next_mac, macs[side], 6);
-	return p;
-}
-
-/* With encap none, the packet must look like one to UDP port 4791. */
-static uint32_t
-packets_make(enum ff_encap encap, unsigned num, uint16_t len, uint16_t last)
-{
-	uint32_t all = net_packets(sent, 4, num, len, last), sum;
-
-	for (unsigned i = 0; encap == FF_ENCAP_NONE && i < num; i++) {
-		uint8_t *ip = sent + i * (FF_PORT_HEADROOM + len) + FF_PORT_HEADROOM;
-		unsigned udp_len = (i + 1 < num ? len : last) - 20u;
-
-		memcpy(ip + 4, (uint8_t[]){0, 0, 0x40, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, 1, 0, 2},
-		       16);
-		sum = 0;
-		for (unsigned k = 0; k < 20; k += 2)
-			sum += (uint32_t)(ip[k] << 8 | ip[k + 1]);
-		sum = ~((sum & 0xffff) + (sum >> 16));
-		ip[10] = (uint8_t)(sum >> 8);
-		ip[11] = (uint8_t)sum;
-		memcpy(ip + 22,
-		       (uint8_t[]){4791 >> 8, 4791 & 0xff, (uint8_t)(udp_len >> 8),
-				   (uint8_t)udp_len},
-		       4);
-	}
-	return all;
-}
 
 static void
 round_trip(struct ff_port_queue *a, struct ff_port_queue *b, const struct ff_path *path,
 	   unsigned num, uint16_t len, uint16_t last)
 {
 	struct net_sink *s = net_sink_get();
-	struct ff_port_tx tx = {.path = path, .bytes = sent, .seg_len = len, .tos = 0x62};
+	struct ff_port_tx tx = {.path = path, .bytes = wire_sent, .seg_len = len, .tos = 0x62};
 	uint64_t dropped = net_counter(a, FF_PC_TX_DROPPED), got = net_counter(b, FF_PC_RX_PACKETS);
 	uint64_t bytes = net_counter(b, FF_PC_RX_BYTES), out = net_counter(a, FF_PC_TX_BYTES);
 
-	tx.len = packets_make(path->encap, num, len, last);
+	tx.len = wire_packets(path->encap, num, len, last);
 	CU_ASSERT_EQUAL(ff_port_tx(a, &tx, 1), 1);
 	net_receive(b, s, num, 1 + num % FF_PORT_BURST);
 	CU_ASSERT_EQUAL(s->num, num);
-	CU_ASSERT(net_same(s, 0, num, sent));
+	CU_ASSERT(net_same(s, 0, num, wire_sent));
 	CU_ASSERT_EQUAL(s->vni, VNI);
 	if (path->encap == FF_ENCAP_VXLAN)
 		CU_ASSERT_EQUAL(s->tos, 0x62);
@@ -163,18 +60,18 @@ both_ways(enum ff_encap encap, const char *const hosts[SIDES])
 {
 	static const unsigned nums[] = {1, 2, 64, 65, 300};
 	static const uint16_t lens[] = {48, 61, 1128, 1300};
-	struct ff_port *p[SIDES] = {port_open_ok(0, encap, 1, ""), port_open_ok(1, encap, 1, "")};
+	struct ff_port *p[SIDES] = {wire_open_ok(0, encap, 1, ""), wire_open_ok(1, encap, 1, "")};
 	struct ff_port_queue *q[SIDES] = {ff_port_queue_get(p[0], 0), ff_port_queue_get(p[1], 0)};
 
 	CU_ASSERT_EQUAL(ff_port_mtu(p[0]), encap == FF_ENCAP_NONE ? 1500 : 1500 - 70);
 	for (unsigned to = 0; to < SIDES; to++) {
-		struct ff_path path = path_to(to, encap, hosts[to]), from;
+		struct ff_path path = wire_path(to, encap, hosts[to]), from;
 
 		for (unsigned n = 0; n < 5; n++)
 			for (unsigned l = 0; l < 4; l++)
 				round_trip(q[!to], q[to], &path, nums[n], lens[l], 47);
 		round_trip(q[!to], q[to], &path, 3, ff_port_mtu(p[0]), 48);
-		from = path_to(!to, encap, hosts[!to]);
+		from = wire_path(!to, encap, hosts[!to]);
 		if (encap == FF_ENCAP_VXLAN)
 			CU_ASSERT(!memcmp(net_sink_get()->host, from.host, 16));
 	}
@@ -195,71 +92,37 @@ test_none(void)
 	both_ways(FF_ENCAP_NONE, (const char *const[]){"10.9.0.1", "10.9.0.2"});
 }
 
-/* A datagram of the kernel's, from the first side to the second. */
-static void
-kernel_send(uint16_t port, const void *bytes, size_t len)
-{
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-	int fd;
-
-	enter(0);
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	inet_pton(AF_INET, "10.9.0.2", &to.sin_addr);
-	CU_ASSERT_EQUAL(sendto(fd, bytes, len, 0, (struct sockaddr *)&to, sizeof(to)), len);
-	close(fd);
-}
-
 /* ICMP destination unreachable that the second side has sent. */
 static unsigned long
 unreachables(void)
 {
-	char names[1024] = "", values[1024] = "", *n, *v, *sn, *sv;
-	unsigned long found = 0;
-	FILE *f;
-
-	enter(1);
-	f = fopen("/proc/thread-self/net/snmp", "re");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-	while (fgets(values, sizeof(values), f) && strncmp(values, "Icmp:", 5) != 0)
-		continue;
-	strcpy(names, values);
-	CU_ASSERT_PTR_NOT_NULL(fgets(values, sizeof(values), f));
-	fclose(f);
-	n = strtok_r(names, " \n", &sn);
-	v = strtok_r(values, " \n", &sv);
-	while (n && v && strcmp(n, "OutDestUnreachs") != 0) {
-		n = strtok_r(NULL, " \n", &sn);
-		v = strtok_r(NULL, " \n", &sv);
-	}
-	CU_ASSERT_PTR_NOT_NULL_FATAL(v);
-	sscanf(v, "%lu", &found);
-	return found;
+	return wire_snmp("Icmp:", "OutDestUnreachs");
 }
 
 /* What the kernel's stack gets of ours it says nothing about; of other ports it does. */
 static void
 test_quiet(void)
 {
-	struct ff_port *p = port_open_ok(1, FF_ENCAP_VXLAN, 1, ""), *other;
+	struct ff_port *p = wire_open_ok(1, FF_ENCAP_VXLAN, 1, ""), *other;
 	struct ff_port_queue *q = ff_port_queue_get(p, 0);
 	struct net_sink *s = net_sink_get();
 	unsigned long before = unreachables();
 	int err;
 
-	kernel_send(1, "x", 1);
+	wire_send("10.9.0.2", 1, "x", 1);
 	CU_ASSERT_EQUAL(unreachables(), before + 1);
-	kernel_send(UDP_PORT, "no VXLAN", 8);
+	wire_send("10.9.0.2", UDP_PORT, "no VXLAN", 8);
 	while (!net_counter(q, FF_PC_RX_BAD) && !s->num)
 		net_drain(q, s);
 	CU_ASSERT_EQUAL(net_counter(q, FF_PC_RX_BAD), 1);
 	CU_ASSERT_EQUAL(s->num, 0);
 	CU_ASSERT_EQUAL(unreachables(), before + 1);
 	/* Nobody else gets the port meanwhile. */
-	enter(1);
+	wire_enter(1);
 	other = net_open("10.9.0.2", 1, &err);
 	CU_ASSERT(!other && err == -EADDRINUSE);
 	ff_port_close(p);
-	kernel_send(UDP_PORT, "x", 1);
+	wire_send("10.9.0.2", UDP_PORT, "x", 1);
 	CU_ASSERT_EQUAL(unreachables(), before + 2);
 }
 
@@ -267,7 +130,7 @@ test_quiet(void)
 static void
 test_shared(void)
 {
-	struct ff_port *p = port_open_ok(1, FF_ENCAP_VXLAN, 1, "");
+	struct ff_port *p = wire_open_ok(1, FF_ENCAP_VXLAN, 1, "");
 	struct ff_port_queue *q = ff_port_queue_get(p, 0);
 	struct pollfd fd = {.fd = ff_port_queue_fd(q), .events = POLLIN};
 	uint8_t good[22 + 40] = {0x08, [20] = 0x08, [22] = 0x45, [25] = 40};
@@ -277,12 +140,12 @@ test_shared(void)
 	CU_ASSERT_FATAL(fd.fd >= 0);
 	net_drain(q, s); /* what came between the driver's bind() and the filter */
 	for (unsigned i = 0; i < 10; i++)
-		kernel_send(1, "x", 1);
+		wire_send("10.9.0.2", 1, "x", 1);
 	CU_ASSERT(unreachables() > before); /* they are through */
 	CU_ASSERT_EQUAL(poll(&fd, 1, 0), 0);
 	net_drain(q, s);
 	CU_ASSERT(!s->num && !net_counter(q, FF_PC_RX_BAD) && !ff_port_arm(q));
-	kernel_send(UDP_PORT, good, sizeof(good));
+	wire_send("10.9.0.2", UDP_PORT, good, sizeof(good));
 	CU_ASSERT_EQUAL(poll(&fd, 1, WAIT_MS), 1);
 	ff_port_disarm(q);
 	net_receive(q, s, 1, FF_PORT_BURST);
@@ -295,17 +158,17 @@ test_shared(void)
 static void
 test_two_queues(void)
 {
-	struct ff_port *p[SIDES] = {port_open_ok(0, FF_ENCAP_VXLAN, 2, ",qpairs=1"),
-				    port_open_ok(1, FF_ENCAP_VXLAN, 2, "")};
+	struct ff_port *p[SIDES] = {wire_open_ok(0, FF_ENCAP_VXLAN, 2, ",qpairs=1"),
+				    wire_open_ok(1, FF_ENCAP_VXLAN, 2, "")};
 	struct ff_port_queue *q[2] = {ff_port_queue_get(p[1], 0), ff_port_queue_get(p[1], 1)};
-	struct ff_path path = path_to(1, FF_ENCAP_VXLAN, "10.9.0.2");
+	struct ff_path path = wire_path(1, FF_ENCAP_VXLAN, "10.9.0.2");
 	struct net_sink *s = net_sink_get();
-	struct ff_port_tx tx = {.path = &path, .bytes = sent, .seg_len = 100};
+	struct ff_port_tx tx = {.path = &path, .bytes = wire_sent, .seg_len = 100};
 
 	CU_ASSERT(ff_port_queue_fd(q[0]) >= 0 && ff_port_queue_fd(q[1]) >= 0);
 	CU_ASSERT_NOT_EQUAL(ff_port_queue_fd(q[0]), ff_port_queue_fd(q[1]));
 	for (unsigned i = 0; i < 64; i++) {
-		tx.len = packets_make(FF_ENCAP_VXLAN, 1, 100, 100);
+		tx.len = wire_packets(FF_ENCAP_VXLAN, 1, 100, 100);
 		tx.src_port = (uint16_t)i;
 		/* Both workers of the first side send, over the one queue that it has. */
 		CU_ASSERT_EQUAL(ff_port_tx(ff_port_queue_get(p[0], i % 2), &tx, 1), 1);
@@ -331,9 +194,9 @@ test_two_queues(void)
 static void
 test_lost(void)
 {
-	struct ff_port *p = port_open_ok(0, FF_ENCAP_VXLAN, 1, "");
+	struct ff_port *p = wire_open_ok(0, FF_ENCAP_VXLAN, 1, "");
 	struct ff_port_queue *q = ff_port_queue_get(p, 0);
-	struct ff_path path = path_to(1, FF_ENCAP_VXLAN, "10.9.0.2"), bare = path, small = path;
+	struct ff_path path = wire_path(1, FF_ENCAP_VXLAN, "10.9.0.2"), bare = path, small = path;
 	struct ff_port_tx tx[5];
 
 	bare.encap = FF_ENCAP_NONE;
@@ -342,14 +205,57 @@ test_lost(void)
 		tx[i] = (struct ff_port_tx){.path = i == 1   ? &bare
 						    : i == 2 ? &small
 							     : &path,
-					    .bytes = sent,
+					    .bytes = wire_sent,
 					    .seg_len = i == 3 ? 1451 : 100,
 					    .len = FF_PORT_HEADROOM + (i == 3 ? 1451 : 100)};
-	net_packets(sent, 4, 1, 1451, 1451);
+	net_packets(wire_sent, 4, 1, 1451, 1451);
 	CU_ASSERT_EQUAL(ff_port_tx(q, tx, 5), 2);
 	CU_ASSERT_EQUAL(net_counter(q, FF_PC_TX_PACKETS), 2);
 	CU_ASSERT_EQUAL(net_counter(q, FF_PC_TX_DROPPED), 3);
 	ff_port_close(p);
+}
+
+/* The bytes are the caller's again: the device has nothing of them, whatever became of it all. */
+static void
+lent_and_back(enum ff_encap encap)
+{
+	static uint8_t copy[sizeof(wire_sent)];
+	struct ff_port *p[SIDES] = {wire_open_ok(0, encap, 1, ""), wire_open_ok(1, encap, 1, "")};
+	struct ff_port_queue *q = ff_port_queue_get(p[0], 0);
+	struct ff_path path = wire_path(1, encap, "10.9.0.2"), small = path;
+	struct net_sink *s = net_sink_get();
+	struct ff_port_tx tx[3];
+	const struct ethdev *d = p[0]->priv;
+	uint32_t len = wire_packets(encap, 100, 1300, 200);
+
+	CU_ASSERT(d->lend);
+	small.mtu = 1299;
+	for (unsigned i = 0; i < 3; i++)
+		tx[i] = (struct ff_port_tx){.path = i == 1 ? &small : &path,
+					    .bytes = wire_sent,
+					    .len = len,
+					    .seg_len = 1300};
+	memcpy(copy, wire_sent, len);
+	CU_ASSERT_EQUAL(ff_port_tx(q, tx, 3), 2);
+	memset(wire_sent, 0xee, len);
+	CU_ASSERT_EQUAL(rte_mempool_in_use_count(d->pool), 0);
+	net_receive(ff_port_queue_get(p[1], 0), s, 200, FF_PORT_BURST);
+	CU_ASSERT(s->num == 200 && net_same(s, 0, 100, copy) && net_same(s, 100, 100, copy));
+	wire_enter(0);
+	CU_ASSERT(net_command("ip link set va down"));
+	memcpy(wire_sent, copy, len);
+	ff_port_tx(q, tx, 1);
+	CU_ASSERT_EQUAL(rte_mempool_in_use_count(d->pool), 0);
+	CU_ASSERT(net_command("ip link set va up && ip addr replace fd09::1/64 dev va nodad"));
+	ff_port_close(p[0]);
+	ff_port_close(p[1]);
+}
+
+static void
+test_lent(void)
+{
+	lent_and_back(FF_ENCAP_NONE);
+	lent_and_back(FF_ENCAP_VXLAN);
 }
 
 static void
@@ -359,16 +265,16 @@ test_refused(void)
 		.kind = "ethdev", .encap = FF_ENCAP_VXLAN, .udp_port = UDP_PORT, .num_queues = 1};
 	int err;
 
-	enter(0);
+	wire_enter(0);
 	CU_ASSERT(!ff_port_open(&conf, &err) && err == -EINVAL);
 	conf.devargs = "net_af_packet7,iface=none";
 	CU_ASSERT(!ff_port_open(&conf, &err) && err == -ENODEV);
 	conf.devargs = "net_nonesuch0";
 	CU_ASSERT(!ff_port_open(&conf, &err) && err < 0);
 	/* More sockets than anybody looks at. */
-	CU_ASSERT(!port_open(0, FF_ENCAP_VXLAN, 1, ",qpairs=2", &err) && err == -EINVAL);
+	CU_ASSERT(!wire_open(0, FF_ENCAP_VXLAN, 1, ",qpairs=2", &err) && err == -EINVAL);
 	/* Nothing is left of them. */
-	ff_port_close(port_open_ok(0, FF_ENCAP_VXLAN, 1, ""));
+	ff_port_close(wire_open_ok(0, FF_ENCAP_VXLAN, 1, ""));
 }
 
 #ifndef __SANITIZE_THREAD__
@@ -419,11 +325,11 @@ test_memif(void)
 	struct ff_port_queue *a = ff_port_queue_get(p[0], 0), *b = ff_port_queue_get(p[1], 0);
 	struct ff_path path = net_path("10.8.0.2");
 	struct net_sink *s = net_sink_get();
-	struct ff_port_tx tx = {.path = &path, .bytes = sent, .seg_len = 1128};
+	struct ff_port_tx tx = {.path = &path, .bytes = wire_sent, .seg_len = 1128};
 
 	CU_ASSERT(!ff_port_wants_mac(p[0]));
 	CU_ASSERT_EQUAL(ff_port_queue_fd(b), FF_PORT_POLLED);
-	tx.len = packets_make(FF_ENCAP_VXLAN, 20, 1128, 60);
+	tx.len = wire_packets(FF_ENCAP_VXLAN, 20, 1128, 60);
 	/* Dropped, and counted, until the two have found each other and b has made room. */
 	for (unsigned ms = 0; ms < WAIT_MS && !ff_port_tx(a, &tx, 1); ms++) {
 		net_drain(b, s);
@@ -432,7 +338,7 @@ test_memif(void)
 	CU_ASSERT_FATAL(net_counter(a, FF_PC_TX_PACKETS) >= 20);
 	while (net_counter(b, FF_PC_RX_PACKETS) < net_counter(a, FF_PC_TX_PACKETS))
 		net_drain(b, s);
-	CU_ASSERT(s->num >= 20 && net_same(s, s->num - 20, 20, sent));
+	CU_ASSERT(s->num >= 20 && net_same(s, s->num - 20, 20, wire_sent));
 	ff_port_close(p[0]);
 	link_down_await("net_memif1");
 	ff_port_close(p[1]);
@@ -459,13 +365,16 @@ main(void)
 		{"a shared interface", test_shared},
 		{"two queues", test_two_queues},
 		{"lost", test_lost},
+		{"lent", test_lent},
 		{"refused", test_refused},
 #ifndef __SANITIZE_THREAD__
 		{"memif", test_memif},
 #endif
 		CU_TEST_INFO_NULL,
 	};
-	CU_SuiteInfo suites[] = {{"net/ethdev", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
+	CU_SuiteInfo suites[] = {{"net/ethdev", NULL, NULL, NULL, NULL, tests},
+				 {"net/ethdev_tcx", NULL, NULL, NULL, NULL, ethdev_tcx_tests},
+				 CU_SUITE_INFO_NULL};
 	unsigned failed;
 
 	if (geteuid() || !wire_make()) {

@@ -2,6 +2,7 @@
 /* Tests dataplane/net/udp*.c: packets over lo of a network namespace of our own. Needs root. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,6 +223,132 @@ send_from_strangers(unsigned num)
 	}
 }
 
+/* ---- source ports ---- */
+
+#define FLOWS	 16u
+#define SOURCES	 4u
+#define ROUNDS	 12u
+#define FLOW_LEN 200u
+#define AT	 60u /* in an inner packet: its flow and its number, 2 bytes each */
+
+/* A socket of another kind on the port's number: it sees datagrams, and where they come from. */
+static int
+plain_socket(const char *host)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(UDP_PORT)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), size = 4 << 20;
+
+	CU_ASSERT_EQUAL(inet_pton(AF_INET, host, &a.sin_addr), 1);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+	CU_ASSERT_EQUAL_FATAL(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* One call with an element of 1 to 3 packets of each flow; returns how many packets. */
+static unsigned
+flows_send(struct ff_port_queue *q, const struct ff_path *path, uint16_t number[FLOWS])
+{
+	struct ff_port_tx tx[FLOWS];
+	uint32_t len = 0;
+	unsigned num = 0;
+
+	for (unsigned f = 0; f < FLOWS; f++) {
+		unsigned n = 1 + (f + number[f]) % 3;
+
+		tx[f] = (struct ff_port_tx){
+			path, sent + len, 0, FLOW_LEN, (uint16_t)(0xc000 + f * 5), 0};
+		tx[f].len = net_packets(sent + len, 4, n, FLOW_LEN, FLOW_LEN);
+		for (unsigned i = 0; i < n; i++) {
+			uint16_t mark[2] = {(uint16_t)f, number[f]++};
+
+			memcpy(sent + len + i * (FF_PORT_HEADROOM + FLOW_LEN) + FF_PORT_HEADROOM +
+				       AT,
+			       mark, sizeof(mark));
+		}
+		len += tx[f].len;
+		num += n;
+	}
+	CU_ASSERT_EQUAL(ff_port_tx(q, tx, FLOWS), FLOWS);
+	return num;
+}
+
+/* Takes num datagrams: each flow in order and from one port, which is written down. */
+static void
+flows_take(int fd, unsigned num, uint16_t ports[FLOWS])
+{
+	uint16_t next[FLOWS] = {0}, mark[2];
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint8_t bytes[FF_PORT_HEADROOM + FLOW_LEN + 1];
+	struct sockaddr_in from;
+	socklen_t len;
+
+	for (unsigned i = 0; i < num; i++) {
+		len = sizeof(from);
+		CU_ASSERT_EQUAL_FATAL(poll(&p, 1, 30000), 1);
+		CU_ASSERT_EQUAL_FATAL(
+			recvfrom(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &len),
+			FF_PORT_HEADROOM + FLOW_LEN);
+		memcpy(mark, bytes + FF_PORT_HEADROOM + AT, sizeof(mark));
+		CU_ASSERT_FATAL(mark[0] < FLOWS);
+		CU_ASSERT_EQUAL(mark[1], next[mark[0]]++);
+		if (!ports[mark[0]])
+			ports[mark[0]] = ntohs(from.sin_port);
+		CU_ASSERT_EQUAL(ports[mark[0]], ntohs(from.sin_port));
+	}
+}
+
+/* Who sends to a source port gets neither heard nor refused. */
+static void
+source_is_deaf(struct ff_port_queue *q, uint16_t port)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ff_port_rx rx[FF_PORT_BURST];
+
+	CU_ASSERT_EQUAL(inet_pton(AF_INET, "127.0.0.1", &to.sin_addr), 1);
+	CU_ASSERT_EQUAL(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+	for (unsigned i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(send(fd, "x", 1, 0), 1);
+	CU_ASSERT_EQUAL(ff_port_rx(q, rx, FF_PORT_BURST), 0);
+	CU_ASSERT_EQUAL(net_counter(q, FF_PC_RX_BAD), 0);
+	close(fd);
+}
+
+static void
+test_flows(void)
+{
+	struct ff_port *p = net_open_ok("127.0.0.1", 1);
+	struct ff_port_queue *q = ff_port_queue_get(p, 0);
+	struct ff_path path = net_path("127.0.0.2");
+	uint16_t number[FLOWS] = {0}, ports[FLOWS] = {0};
+	int fd = plain_socket("127.0.0.2");
+	unsigned num = 0, different = 0;
+
+	CU_ASSERT_EQUAL(ff_port_src_mask(p), SOURCES - 1);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		num += flows_send(q, &path, number);
+	flows_take(fd, num, ports);
+	for (unsigned f = 0; f < FLOWS; f++) {
+		bool first = true;
+
+		for (unsigned g = 0; g < f; g++) {
+			bool together = !((f * 5 ^ g * 5) & ff_port_src_mask(p));
+
+			CU_ASSERT_EQUAL(ports[f] == ports[g], together);
+			first &= ports[f] != ports[g];
+		}
+		different += first;
+		if (ports[f] != UDP_PORT)
+			source_is_deaf(q, ports[f]);
+	}
+	CU_ASSERT_EQUAL(different, SOURCES);
+	CU_ASSERT_EQUAL(net_counter(q, FF_PC_TX_PACKETS), num);
+	close(fd);
+	ff_port_close(p);
+}
+
+/* ---- queues ---- */
+
 static void
 test_two_queues(void)
 {
@@ -284,6 +411,7 @@ main(void)
 		{"many elements", test_burst},
 		{"valid until the next call", test_valid_until_next},
 		{"TOS and ECN", test_tos},
+		{"flows and source ports", test_flows},
 		{"two queues", test_two_queues},
 		{"epoll", test_epoll},
 		{"the kernel's vxlan", test_kernel_vxlan},

@@ -17,7 +17,7 @@ struct h_mrs h_mrs[H_MRS];
 struct ff_proc h_proc;
 uint64_t h_now = 1000000;
 unsigned h_events[64];
-bool h_hold_jobs, h_control_full;
+bool h_hold_jobs, h_control_full, h_worker_full;
 int h_copy_fault;
 unsigned h_freed;
 struct ff_idtab ff_qps, ff_keys, ff_ahs;
@@ -56,6 +56,8 @@ ff_now_ns(void)
 int
 ff_worker_post(struct ff_worker *w, struct ff_msg *m)
 {
+	if (h_worker_full)
+		return -ENOSPC;
 	w->msgs[w->tail++ % H_MSGS] = m;
 	return 0;
 }

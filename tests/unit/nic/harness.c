@@ -280,6 +280,18 @@ h_sleepy(unsigned w)
 	return true;
 }
 
+uint64_t
+h_deadline(unsigned w)
+{
+	uint64_t first = UINT64_MAX, t;
+
+	for (unsigned i = 0; i < h_num_stages; i++) {
+		t = h_stages[i]->deadline ? h_stages[i]->deadline(&workers[w]) : UINT64_MAX;
+		first = t < first ? t : first;
+	}
+	return first;
+}
+
 const struct ib_uverbs_wc *
 h_wc(struct h_cq *cq)
 {

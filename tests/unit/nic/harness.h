@@ -75,11 +75,13 @@ void h_pass(unsigned w);
 void h_drain(void);
 /* That, until nothing can move any more. */
 void h_settle(void);
-bool h_sleepy(unsigned w); /* sleep_prepare says that there is nothing to do */
+bool h_sleepy(unsigned w);	 /* sleep_prepare says that there is nothing to do */
+uint64_t h_deadline(unsigned w); /* until when it would sleep */
 /* The next completion, or NULL. */
 const struct ib_uverbs_wc *h_wc(struct h_cq *cq);
 extern bool h_hold_jobs;    /* the copier is stuck */
 extern bool h_control_full; /* so is the control thread */
+extern bool h_worker_full;  /* no worker takes a message */
 extern int h_copy_fault;    /* ff_umem_copy fails on this address range */
 extern unsigned h_freed;    /* operations freed on the control thread */
 

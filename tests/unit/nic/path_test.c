@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tests dataplane/nic/soft_roce/port.c, without encapsulation: which next hop a path gets from what
- * the resolver says, and what is not sent at all. See soft_roce_test.c.
+ * the resolver says, and what is not sent at all; and flows' source ports. See soft_roce_test.c.
  */
 #include <CUnit/CUnit.h>
 #include <errno.h>
@@ -144,14 +144,62 @@ test_counted(void)
 	}
 }
 
+static uint16_t
+source_port(const struct w_packet *k)
+{
+	const uint8_t *udp = k->bytes + (k->bytes[0] >> 4 == 4 ? SROCE_IP4 : SROCE_IP6);
+
+	return (uint16_t)(udp[0] << 8 | udp[1]);
+}
+
+/* Annex 17: what spreads flows over a network. A flow keeps its port; nobody listens there. */
+static void
+test_source_ports(void)
+{
+	static uint8_t bytes[3000];
+	uint16_t port, differ = 0, before = 0;
+
+	for (unsigned i = 0; i < 8; i++) {
+		uint8_t type = i & 1 ? IB_UVERBS_QPT_UC : IB_UVERBS_QPT_RC;
+		struct h_wr wr = {.opcode = IB_UVERBS_WR_SEND, .addr = bytes, .len = sizeof(bytes)};
+		enum w_gid which = i & 2 ? W_V6 : W_V4;
+		struct ff_qp_attr to;
+		struct h_qp *a, *b;
+
+		port_is(true);
+		*w_entry(h_container[0].tenant->index, w_gid(1, which)) = entry(OWN, true);
+		a = w_qp(type, 0);
+		b = w_qp(type, 1);
+		to = w_attr(b, which);
+		to.dest_qpn ^= i << 4;
+		h_to_rts(a, &to);
+		wr.lkey = h_mr(a, bytes, sizeof(bytes), 0, true);
+		h_post_send(a, &wr);
+		h_pass(0);
+		CU_ASSERT_EQUAL_FATAL(w_num_packets, 3);
+		port = source_port(&w_packets[0]);
+		CU_ASSERT(port >= 0xc000);
+		for (unsigned k = 0; k < w_num_packets; k++)
+			CU_ASSERT_EQUAL(source_port(&w_packets[k]), port);
+		for (unsigned k = 0; k < w_num_elements; k++)
+			CU_ASSERT_EQUAL(w_elements[k].src_port, port);
+		differ += i && port != before;
+		before = port;
+		h_qp_free(a);
+		h_qp_free(b);
+		w_settle();
+		h_mr_drop(wr.lkey);
+	}
+	CU_ASSERT_EQUAL(differ, 7);
+}
+
 int
 main(void)
 {
 	static const struct suite_test tests[] = {
-		{"beside the kernel", test_beside},
-		{"a host's next hop", test_host},
-		{"a port of our own", test_alone},
-		{"counted", test_counted},
+		{"beside the kernel", test_beside},  {"a host's next hop", test_host},
+		{"a port of our own", test_alone},   {"counted", test_counted},
+		{"source ports", test_source_ports},
 	};
 	int rc;
 

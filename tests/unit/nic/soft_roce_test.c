@@ -7,59 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_mempool.h>
+
 #include "../suite.h"
-#include "wire.h"
+#include "pair.h"
 
-#define LEN 10000u
-#define ALL (FF_ACCESS_REMOTE_WRITE | FF_ACCESS_REMOTE_READ | FF_ACCESS_REMOTE_ATOMIC)
+#define SECOND 1000000000ull
 
-static struct h_qp *a, *b; /* of container 0 and worker 0, and of 1 */
-static uint8_t src[LEN], dst[LEN];
-static uint32_t lkey, rkey;
-
-static void
-setup(uint8_t type, enum w_gid which, bool mapped)
+static uint64_t
+handed_over(void)
 {
-	w_reset();
-	for (unsigned i = 0; i < LEN; i++)
-		src[i] = (uint8_t)(i * 31 + (i >> 8));
-	memset(dst, 0, LEN);
-	a = w_qp(type, 0);
-	b = w_qp(type, 1);
-	lkey = h_mr(a, src, LEN, ALL, true);
-	rkey = h_mr(b, dst, LEN, ALL, mapped);
-	w_connect(a, b, which);
-}
-
-static void
-teardown(void)
-{
-	h_qp_free(a);
-	h_qp_free(b);
-	w_settle();
-	h_mr_drop(lkey);
-	h_mr_drop(rkey);
-}
-
-static void
-post(struct h_qp *q, uint8_t opcode, uint64_t id, uint32_t off, uint32_t len)
-{
-	h_post_send(q, &(struct h_wr){.opcode = opcode,
-				      .wr_id = id,
-				      .addr = src + off,
-				      .len = len,
-				      .lkey = lkey,
-				      .raddr = (uint64_t)dst + off,
-				      .rkey = rkey});
-}
-
-static void
-expect(struct h_cq *cq, uint64_t id, uint32_t status)
-{
-	const struct ib_uverbs_wc *wc = h_wc(cq);
-
-	CU_ASSERT_PTR_NOT_NULL_FATAL(wc);
-	CU_ASSERT(wc->wr_id == id && wc->status == status);
+	return sroce_worker(ff_worker_get(0))->handed_over +
+	       sroce_worker(ff_worker_get(1))->handed_over;
 }
 
 /* ---- what all else stands on ---- */
@@ -68,24 +27,24 @@ static void
 test_data(void)
 {
 	for (unsigned i = 0; i < 8; i++) {
-		setup(IB_UVERBS_QPT_RC, i & 1 ? W_V6 : W_V4, i & 2);
+		pair_setup(IB_UVERBS_QPT_RC, i & 1 ? W_V6 : W_V4, i & 2);
 		w_astray = i & 4;
-		h_post_recv(b, 100, dst, LEN, rkey);
-		post(a, IB_UVERBS_WR_SEND, 1, 0, LEN);
+		h_post_recv(b, 100, dst, PAIR_LEN, rkey);
+		pair_post(a, IB_UVERBS_WR_SEND, 1, 0, PAIR_LEN);
 		w_settle();
-		expect(&a->scq, 1, 0);
-		expect(&b->rcq, 100, 0);
-		CU_ASSERT_EQUAL(memcmp(src, dst, LEN), 0);
-		memset(dst, 0, LEN);
-		post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 0, LEN);
+		pair_expect(&a->scq, 1, 0);
+		pair_expect(&b->rcq, 100, 0);
+		CU_ASSERT_EQUAL(memcmp(src, dst, PAIR_LEN), 0);
+		memset(dst, 0, PAIR_LEN);
+		pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 0, PAIR_LEN);
 		w_settle();
-		expect(&a->scq, 2, 0);
-		CU_ASSERT_EQUAL(memcmp(src, dst, LEN), 0);
-		memset(src, 0, LEN);
-		post(a, IB_UVERBS_WR_RDMA_READ, 3, 0, LEN);
+		pair_expect(&a->scq, 2, 0);
+		CU_ASSERT_EQUAL(memcmp(src, dst, PAIR_LEN), 0);
+		memset(src, 0, PAIR_LEN);
+		pair_post(a, IB_UVERBS_WR_RDMA_READ, 3, 0, PAIR_LEN);
 		w_settle();
-		expect(&a->scq, 3, 0);
-		CU_ASSERT_EQUAL(memcmp(src, dst, LEN), 0);
+		pair_expect(&a->scq, 3, 0);
+		CU_ASSERT_EQUAL(memcmp(src, dst, PAIR_LEN), 0);
 		CU_ASSERT_EQUAL(w_sqp(a)->q.counters[ROCE_C_TX_AGAIN], 0);
 		CU_ASSERT(w_num_packets > 30);
 		for (unsigned k = 0; k < w_num_packets; k++)
@@ -94,7 +53,66 @@ test_data(void)
 		for (enum sroce_drop why = 0; why < SROCE_DROP_MAX; why++)
 			CU_ASSERT(!w_drops(0, why) && !w_drops(1, why));
 		CU_ASSERT_TRUE(h_sleepy(0) && h_sleepy(1));
-		teardown();
+		CU_ASSERT_EQUAL(handed_over(), i & 4 ? w_num_packets : 0);
+		pair_teardown();
+	}
+}
+
+/* ---- packets for another worker ---- */
+
+/* Takes all that worker 0 could copy packets to; returns how many. */
+static unsigned
+pool_empty(struct sworker *sw, void *taken[SROCE_HANDOVERS])
+{
+	unsigned n = 0;
+
+	while (n < SROCE_HANDOVERS && !rte_mempool_get(sw->handovers, &taken[n]))
+		n++;
+	return n;
+}
+
+/* No room for the copy, or in the other worker's queue: dropped, counted, and sent again. */
+static void
+test_handover_full(void)
+{
+	static void *taken[SROCE_HANDOVERS];
+	struct sworker *sw = sroce_worker(ff_worker_get(0));
+
+	for (unsigned ring = 0; ring < 2; ring++) {
+		unsigned n = 0;
+
+		pair_setup(IB_UVERBS_QPT_RC, W_V4, true);
+		w_astray = true;
+		if (ring)
+			h_worker_full = true;
+		else
+			n = pool_empty(sw, taken);
+		CU_ASSERT_EQUAL(n, ring ? 0 : SROCE_HANDOVERS);
+		/* To b, but worker 0 gets it. */
+		pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 3000);
+		h_pass(0);
+		h_now += 3000;
+		h_pass(0);
+		CU_ASSERT_EQUAL(w_num_packets, 3);
+		CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_BUSY), 3);
+		CU_ASSERT_EQUAL(handed_over(), 0);
+		while (n)
+			rte_mempool_put(sw->handovers, taken[--n]);
+		h_worker_full = false;
+		CU_ASSERT_EQUAL(a->scq.n, 0);
+		h_now += SECOND;
+		w_settle();
+		pair_expect(&a->scq, 1, 0);
+		CU_ASSERT_EQUAL(memcmp(src, dst, 3000), 0);
+		CU_ASSERT(w_sqp(a)->q.counters[ROCE_C_TX_AGAIN] > 0);
+		CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_BUSY), 3);
+		CU_ASSERT(handed_over() > 3);
+		/* Nothing of the pool is lost. */
+		n = pool_empty(sw, taken);
+		CU_ASSERT_EQUAL(n, SROCE_HANDOVERS);
+		while (n)
+			rte_mempool_put(sw->handovers, taken[--n]);
+		pair_teardown();
 	}
 }
 
@@ -106,16 +124,16 @@ test_vni_zero(void)
 {
 	struct w_packet k;
 
-	setup(IB_UVERBS_QPT_RC, W_V4, true);
+	pair_setup(IB_UVERBS_QPT_RC, W_V4, true);
 	w_cut = true;
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
 	w_settle();
 	CU_ASSERT_EQUAL_FATAL(w_num_packets, 1);
 	k = w_packets[0];
 	h_container[0].tenant->vni = 0;
 	for (k.vni = 0; k.vni <= W_VNI; k.vni += W_VNI)
 		w_arrives(1, &k);
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 0, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 0, 8);
 	w_settle();
 	CU_ASSERT_EQUAL(w_drops(1, SROCE_DROP_TENANT), 2);
 	CU_ASSERT_EQUAL(dst[0] | dst[1], 0);
@@ -131,7 +149,7 @@ test_vni_zero(void)
 	w_arrives(1, &k);
 	w_settle();
 	CU_ASSERT_EQUAL(memcmp(src, dst, 8), 0);
-	teardown();
+	pair_teardown();
 }
 
 /* ---- runs of packets ---- */
@@ -143,7 +161,7 @@ elements(enum w_gid first, enum w_gid second, uint16_t src_mask)
 	struct h_qp *c, *d;
 	unsigned n;
 
-	setup(IB_UVERBS_QPT_RC, first, true);
+	pair_setup(IB_UVERBS_QPT_RC, first, true);
 	c = w_qp(IB_UVERBS_QPT_RC, 0);
 	d = w_qp(IB_UVERBS_QPT_RC, 1);
 	w_connect(c, d, second);
@@ -152,8 +170,8 @@ elements(enum w_gid first, enum w_gid second, uint16_t src_mask)
 	w_sqp(a)->sport = 0xc001;
 	w_sqp(c)->sport = 0xc002;
 	sroce_worker(c->qp.worker)->src_mask = src_mask;
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
-	post(c, IB_UVERBS_WR_RDMA_WRITE, 2, 8, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
+	pair_post(c, IB_UVERBS_WR_RDMA_WRITE, 2, 8, 8);
 	h_pass(0);
 	CU_ASSERT_EQUAL(w_num_packets, 2);
 	n = w_num_elements;
@@ -162,12 +180,12 @@ elements(enum w_gid first, enum w_gid second, uint16_t src_mask)
 			CU_ASSERT_EQUAL(w_packets[w_elements[i].first + k].bytes[0] >> 4,
 					w_packets[w_elements[i].first].bytes[0] >> 4);
 	w_settle();
-	expect(&a->scq, 1, 0);
-	expect(&c->scq, 2, 0);
+	pair_expect(&a->scq, 1, 0);
+	pair_expect(&c->scq, 2, 0);
 	CU_ASSERT_EQUAL(memcmp(src, dst, 16), 0);
 	h_qp_free(c);
 	h_qp_free(d);
-	teardown();
+	pair_teardown();
 	return n;
 }
 
@@ -192,12 +210,12 @@ test_mark_once(void)
 	for (unsigned i = 0; i < 3; i++) {
 		struct roce_qp *q;
 
-		setup(IB_UVERBS_QPT_RC, W_V4, false);
+		pair_setup(IB_UVERBS_QPT_RC, W_V4, false);
 		w_outer_ecn = i == 0 ? 3 : 0;
 		w_inner_ecn = i == 1 ? 3 : 0;
 		h_hold_jobs = true;
 		for (unsigned k = 0; k < 4; k++)
-			post(a, IB_UVERBS_WR_RDMA_WRITE, k, 8 * k, 8);
+			pair_post(a, IB_UVERBS_WR_RDMA_WRITE, k, 8 * k, 8);
 		w_settle();
 		q = &w_sqp(b)->q;
 		CU_ASSERT(q->counters[ROCE_C_RX_BUSY] > 0);
@@ -210,7 +228,7 @@ test_mark_once(void)
 		CU_ASSERT_EQUAL(memcmp(src, dst, 32), 0);
 		CU_ASSERT_EQUAL(q->counters[ROCE_C_ECN_MARKED], i < 2 ? 4 : 0);
 		CU_ASSERT_EQUAL(w_sqp(a)->q.counters[ROCE_C_TX_AGAIN], 0);
-		teardown();
+		pair_teardown();
 	}
 }
 
@@ -220,21 +238,21 @@ test_mark_once(void)
 static void
 test_ask_again(void)
 {
-	setup(IB_UVERBS_QPT_RC, W_V4, true);
+	pair_setup(IB_UVERBS_QPT_RC, W_V4, true);
 	w_entry(h_container[0].tenant->index, w_gid(1, W_V4))->state = FF_OVERLAY_NONE;
 	h_control_full = true;
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
 	w_settle();
 	CU_ASSERT_EQUAL(w_asked, 0);
 	CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_PATH), 1);
 	h_control_full = false;
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 8, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 8, 8);
 	w_settle();
 	CU_ASSERT_EQUAL(w_asked, 1);
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 3, 16, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 3, 16, 8);
 	w_settle();
 	CU_ASSERT_EQUAL(w_asked, 1);
-	teardown();
+	pair_teardown();
 }
 
 static void
@@ -258,7 +276,7 @@ test_ud_waits(void)
 	struct ff_qp_attr attr;
 	struct ff_ah ah;
 
-	setup(IB_UVERBS_QPT_UD, W_V4, true);
+	pair_setup(IB_UVERBS_QPT_UD, W_V4, true);
 	w_wants_mac = true;
 	attr = w_attr(b, W_V4);
 	w_ah(&ah, a, &attr.ah);
@@ -270,13 +288,13 @@ test_ud_waits(void)
 	*host = (struct ff_overlay_entry){.state = FF_OVERLAY_REMOTE, .mac = {2, 7, 7, 7, 7, 7}};
 	h_now += 2000000;
 	w_settle();
-	expect(&a->scq, 1, 0);
-	expect(&b->rcq, 100, 0);
+	pair_expect(&a->scq, 1, 0);
+	pair_expect(&b->rcq, 100, 0);
 	CU_ASSERT_EQUAL(memcmp(dst + 40, src, 100), 0);
 	CU_ASSERT_EQUAL(memcmp(w_elements[0].path.next_mac, host->mac, 6), 0);
 	CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_PATH), 0);
 	w_ah_free(&ah);
-	teardown();
+	pair_teardown();
 }
 
 /* ---- what the network sees of a message ---- */
@@ -288,7 +306,7 @@ test_ud_source(void)
 	static const enum w_gid from[] = {W_V4, W_V4_MORE, W_V4};
 	struct ff_ah ahs[3];
 
-	setup(IB_UVERBS_QPT_UD, W_V4, true);
+	pair_setup(IB_UVERBS_QPT_UD, W_V4, true);
 	for (unsigned i = 0; i < 3; i++) {
 		struct ff_ah_attr attr = w_attr(b, W_V4).ah;
 
@@ -307,7 +325,7 @@ test_ud_source(void)
 		CU_ASSERT_EQUAL(memcmp(w_elements[i].path.src_mac + 2, gid + 12, 4), 0);
 		w_ah_free(&ahs[i]);
 	}
-	teardown();
+	pair_teardown();
 }
 
 static uint8_t
@@ -324,7 +342,7 @@ tos_of(uint8_t type, enum w_gid which, uint8_t traffic_class, uint8_t sl)
 	struct ff_ah ah;
 	uint8_t tos;
 
-	setup(type, which, true);
+	pair_setup(type, which, true);
 	attr = w_attr(b, which);
 	attr.state = FF_QPS_RTS;
 	attr.ah.traffic_class = traffic_class;
@@ -334,14 +352,14 @@ tos_of(uint8_t type, enum w_gid which, uint8_t traffic_class, uint8_t sl)
 		ud_post(&ah, 1);
 	} else {
 		ff_nic_local.qp_modify(&a->qp, &attr, FF_QPM_AV);
-		post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
+		pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
 	}
 	w_settle();
-	expect(&a->scq, 1, 0);
+	pair_expect(&a->scq, 1, 0);
 	tos = inner_tos(&w_packets[0]);
 	CU_ASSERT_EQUAL(w_elements[0].tos, tos);
 	w_ah_free(&ah);
-	teardown();
+	pair_teardown();
 	return tos;
 }
 
@@ -374,24 +392,29 @@ test_clock(void)
 	struct sworker *sw;
 	uint64_t then = h_now + 5000;
 
-	setup(IB_UVERBS_QPT_RC, W_V4, true);
+	pair_setup(IB_UVERBS_QPT_RC, W_V4, true);
 	sw = sroce_worker(a->qp.worker);
 	sroce_now_set(sw, then);
-	post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 8);
 	h_pass(0);
 	CU_ASSERT(w_num_packets && sw->now == then);
 	w_settle();
-	teardown();
+	pair_teardown();
 }
 
 int
 main(void)
 {
 	static const struct suite_test tests[] = {
-		{"data", test_data},	       {"VNI 0", test_vni_zero},
-		{"elements", test_elements},   {"a mark counts once", test_mark_once},
-		{"ask again", test_ask_again}, {"UD waits for the next hop", test_ud_waits},
-		{"UD source", test_ud_source}, {"type of service", test_tos},
+		{"data", test_data},
+		{"hand-over is full", test_handover_full},
+		{"VNI 0", test_vni_zero},
+		{"elements", test_elements},
+		{"a mark counts once", test_mark_once},
+		{"ask again", test_ask_again},
+		{"UD waits for the next hop", test_ud_waits},
+		{"UD source", test_ud_source},
+		{"type of service", test_tos},
 		{"clock", test_clock},
 	};
 	int rc;

@@ -37,7 +37,7 @@ static unsigned num_addresses;
 struct w_packet w_packets[W_PACKETS];
 struct w_element w_elements[W_ELEMENTS];
 unsigned w_num_packets, w_num_elements;
-bool w_cut, w_astray, w_wants_mac;
+bool w_cut, w_astray, w_wants_mac, w_resting;
 unsigned w_ifindex;
 uint8_t w_outer_ecn, w_inner_ecn;
 unsigned w_asked;
@@ -168,6 +168,12 @@ ff_port_counters(const struct ff_port_queue *q, uint64_t out[FF_PC_MAX])
 	memset(out, 0, FF_PC_MAX * sizeof(*out));
 }
 
+void
+ff_port_address(struct ff_port *p, const uint8_t address[16], bool here)
+{
+	abort();
+}
+
 int
 ff_guard_open(int netns_fd, uint16_t udp_port)
 {
@@ -238,6 +244,13 @@ ff_worker_wake_socket_add(struct ff_worker *w, int fd)
 	return 0;
 }
 
+int
+ff_worker_wake_socket_rest(struct ff_worker *w, int fd, bool on)
+{
+	w_resting = on;
+	return 0;
+}
+
 struct ff_container *
 ff_container_find(const char *id)
 {
@@ -295,11 +308,12 @@ w_reset(void)
 		struct sworker *sw = sroce_worker(ff_worker_get(i));
 
 		memset(sw->drops, 0, sizeof(sw->drops));
+		sw->handed_over = 0;
 		sw->src_mask = 0;
 		port.queues[i].head = port.queues[i].tail = 0;
 	}
 	w_num_packets = w_num_elements = num_strangers = num_addresses = w_asked = 0;
-	w_cut = w_astray = w_wants_mac = h_hold_jobs = h_control_full = false;
+	w_cut = w_astray = w_wants_mac = h_hold_jobs = h_control_full = h_worker_full = false;
 	w_outer_ecn = w_inner_ecn = 0;
 	t->vni = W_VNI;
 	for (unsigned c = 0; c < 2; c++)

@@ -42,6 +42,7 @@ extern bool w_wants_mac;		 /* ff_port_wants_mac() */
 extern unsigned w_ifindex;		 /* ff_port_ifindex() */
 extern uint8_t w_outer_ecn, w_inner_ecn; /* what the network adds to the types of service */
 
+extern bool w_resting;	 /* the last word of ff_worker_wake_socket_rest() */
 extern unsigned w_asked; /* questions to the resolver */
 /* What it says of an address: may be written to. */
 struct ff_overlay_entry *w_entry(uint32_t tenant, const uint8_t gid[16]);

@@ -17,13 +17,14 @@
 #define SKIP 77 /* what meson takes for a skipped test */
 
 static struct netns self, underlay, host2, host3, c1;
+static const struct netns nobody = {.fd = RESOLVER_UNDERLAY};
 
 #define RUN(ns, ...) CU_ASSERT_TRUE_FATAL(netns_run(ns, __VA_ARGS__))
 
 #define SAYS(address, wanted)	    CU_ASSERT_TRUE(says(c1, address, wanted, false))
 #define SAYS_ASKED(address, wanted) CU_ASSERT_TRUE(says(c1, address, wanted, true))
 
-/* ---- an overlay that floods and learns: the lab's, Weave's, plain VXLAN ---- */
+/* ---- an overlay that floods and learns: the lab's, plain VXLAN ---- */
 
 static bool
 vxlan_bridge(struct netns host, unsigned index, const char *others)
@@ -289,8 +290,6 @@ namespaces_held(void)
 static void
 test_underlay(void)
 {
-	static const struct netns nobody = {.fd = RESOLVER_UNDERLAY};
-
 	ask(nobody, "192.168.1.2");
 	CU_ASSERT(says(nobody, "192.168.1.2",
 		       "plain ::ffff:192.168.1.2 vni 0 mac 02:00:c0:a8:01:02 mtu 1500 by eth0",
@@ -351,12 +350,27 @@ test_host_gw6(void)
 	netns_end(&c6);
 }
 
+/* VXLAN over that. */
+static void
+test_outer_v6(void)
+{
+	struct netns c6 = netns_new();
+
+	RUN(self, "ip link add br6 up type bridge\n"
+		  "ip link add vxlan6 type vxlan id 9 local fd33::1 dev eth0 dstport 4789\n"
+		  "ip link set vxlan6 master br6 up\n"
+		  "bridge fdb add 02:00:00:00:00:06 dev vxlan6 dst fd33::2 self");
+	CU_ASSERT_TRUE_FATAL(container_connect(c6, self, "o6", "br6", "02:00:00:00:06:02", 1430));
+	RUN(c6, "ip address add 10.66.0.1/24 dev eth0\nip link set eth0 up\n"
+		"ip neigh add 10.66.0.2 lladdr 02:00:00:00:00:06 dev eth0 nud permanent");
+	CU_ASSERT(says(c6, "10.66.0.2", "vxlan fd33::2 vni 9 mac 02:00:00:00:00:06 mtu 1430", 1));
+	netns_end(&c6);
+}
+
 /* A second link: routes tell which; on a bridge, where the MAC was seen. */
 static void
 test_interface(void)
 {
-	static const struct netns nobody = {.fd = RESOLVER_UNDERLAY};
-
 	RUN(self,
 	    "ip link add side type veth peer name side address 02:00:c0:a8:02:03 netns %d\n"
 	    "ip address add 192.168.2.1/24 dev side\n"
@@ -456,6 +470,7 @@ tests_run(void)
 	CU_add_test(s, "host-gw", test_host_gw);
 	CU_add_test(s, "host-gw, IPv6", test_host_gw6);
 	CU_add_test(s, "the underlay", test_underlay);
+	CU_add_test(s, "VXLAN over IPv6", test_outer_v6);
 	CU_add_test(s, "interfaces", test_interface);
 	CU_add_test(s, "forgotten", test_forget);
 	CU_basic_set_mode(CU_BRM_VERBOSE);

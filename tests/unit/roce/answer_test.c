@@ -334,6 +334,56 @@ test_late_memory(void)
 	pair_fini(&p);
 }
 
+/*
+ * rxe answers twice where there is no receive WQE: by an RNR NAK, and to what comes behind by a
+ * sequence NAK. That is no loss, and no retry that counts; it may come after the wait.
+ */
+static void
+test_nak_behind_rnr(void)
+{
+	static const struct roce_pkt refused = {.opcode = ROCE_ACK,
+						.psn = 0xfffff0,
+						.syndrome = ROCE_SYN_RNR | 1},
+				     behind = {.opcode = ROCE_ACK,
+					       .psn = 0xfffff0,
+					       .syndrome = ROCE_SYN_NAK | ROCE_NAK_SEQUENCE},
+				     done = {.opcode = ROCE_ACK,
+					     .psn = 0xfffff2,
+					     .syndrome = ROCE_SYN_ACK | 31};
+	struct roce_pkt k;
+	struct pair p;
+
+	for (unsigned late = 0; late < 2; late++) {
+		struct roce_qp *q = &p.end[0].qp;
+		struct pair_wr *w;
+		uint32_t cwnd;
+
+		pair_init(&p, ROCE_TYPE_RC, MTU, 1);
+		w = pair_post(&p.end[0], ROCE_OP_SEND, data, NULL, 3 * MTU, 0);
+		pair_feed(&p.end[0]);
+		cwnd = q->cwnd;
+		for (unsigned i = 0; i < 20; i++) {
+			for (unsigned n = 0; n < 3; n++)
+				CU_ASSERT(pair_sends(&p, 0, &k) && k.psn == 0xfffff0 + n);
+			if (i && late)
+				pair_give(&p, 0, &behind);
+			CU_ASSERT(!pair_sends(&p, 0, &k));
+			pair_give(&p, 0, &refused);
+			if (!late)
+				pair_give(&p, 0, &behind);
+			CU_ASSERT(!pair_sends(&p, 0, &k));
+			p.now += 10000; /* table 45 */
+			roce_tick(q, p.now);
+		}
+		CU_ASSERT(w->status == -1 && q->cwnd == cwnd);
+		for (unsigned n = 0; n < 3; n++)
+			CU_ASSERT(pair_sends(&p, 0, &k));
+		pair_give(&p, 0, &done);
+		CU_ASSERT_EQUAL(w->status, ROCE_OK);
+		pair_fini(&p);
+	}
+}
+
 int
 main(void)
 {
@@ -351,6 +401,7 @@ main(void)
 		{"UC too long", test_uc_too_long},
 		{"UD too long", test_ud_too_long},
 		{"late memory", test_late_memory},
+		{"sequence NAK behind an RNR NAK", test_nak_behind_rnr},
 	};
 
 	return pair_main("roce answer", tests, sizeof(tests) / sizeof(tests[0]));
