@@ -120,7 +120,7 @@ void
 stream_kernel_make_room(int fd, uint64_t len)
 {
 	int mark = len < INT32_MAX ? (int)len : INT32_MAX, one = 1;
-	char byte;
+	char byte = 0;
 
 	(void)FF_REAL(setsockopt)(fd, SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof(mark));
 	(void)FF_REAL(setsockopt)(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof(one));

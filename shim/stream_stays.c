@@ -211,7 +211,7 @@ stream_ring_seen(void)
 static bool
 is_ring(int dir, const char *name)
 {
-	char link[sizeof(RING_LINK)];
+	char link[sizeof(RING_LINK)] = {0};
 	ssize_t n = ff_real.readlinkat(dir, name, link, sizeof(link));
 
 	return n == sizeof(RING_LINK) - 1 && !memcmp(link, RING_LINK, (size_t)n);
@@ -220,7 +220,7 @@ is_ring(int dir, const char *name)
 static bool
 rings_find(int dir)
 {
-	_Alignas(struct dirent64) uint8_t buf[2048];
+	_Alignas(struct dirent64) uint8_t buf[2048] = {0};
 	const struct dirent64 *e;
 	bool found = false;
 	long n;
