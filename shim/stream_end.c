@@ -45,19 +45,19 @@ stream_end_fork_child(void)
 	tid = 0;
 }
 
-void
+bool
 stream_end_lock(struct stream_end *e)
 {
 	uint32_t self = own_tid(), seen = 0;
 	struct timespec ts = {.tv_nsec = LOCK_NS};
 
 	if (atomic_compare_exchange_strong(&e->lock, &seen, self))
-		return;
+		return true;
 	for (;;) {
 		if (!seen) {
 			/* Others may wait, too. */
 			if (atomic_compare_exchange_strong(&e->lock, &seen, self | WAITED))
-				return;
+				return true;
 			continue;
 		}
 		if (!(seen & WAITED) &&
@@ -67,7 +67,7 @@ stream_end_lock(struct stream_end *e)
 		if (ff_sys(SYS_futex, &e->lock, FUTEX_WAIT, seen, &ts, 0, 0) == -ETIMEDOUT &&
 		    is_gone(seen & ~WAITED) &&
 		    atomic_compare_exchange_strong(&e->lock, &seen, self | WAITED))
-			return;
+			return false;
 		seen = atomic_load(&e->lock);
 	}
 }

@@ -14,8 +14,8 @@ struct stream_end {
 	uint32_t spin_ns;      /* anyone: a hint */
 };
 
-/* Outlives its holder: who finds that he is gone takes it over. */
-void stream_end_lock(struct stream_end *e);
+/* Outlives its holder. False: he is gone, in the middle of something; it is the caller's now. */
+bool stream_end_lock(struct stream_end *e);
 void stream_end_unlock(struct stream_end *e);
 /* True: word is not what it was. Without the lock. */
 bool stream_end_spin(struct stream_end *e, _Atomic uint32_t *word, uint32_t was);

@@ -34,6 +34,24 @@ struct stream_own {
 	size_t front_off, front_len, front_size;
 };
 
+/*
+ * A process that was killed in the middle may have taken on to send a byte, and not have sent it:
+ * the other side would wait for that for ever. Rather the connection is over.
+ */
+static void
+rx_lock(struct stream_own *o)
+{
+	if (!stream_end_lock(&o->rx_end))
+		o->rx.broken = true;
+}
+
+static void
+tx_lock(struct stream_own *o)
+{
+	if (!stream_end_lock(&o->tx_end))
+		o->tx.broken = true;
+}
+
 /* ---- waiting ---- */
 
 /* 0; -EAGAIN: the socket's own time-out has passed; -EINTR. */
@@ -139,7 +157,7 @@ recv_once(struct stream *s, const struct iovec *iov, size_t count, size_t skip, 
 	ssize_t ret = 0;
 	size_t n;
 
-	stream_end_lock(&o->rx_end);
+	rx_lock(o);
 	do {
 		n = take(o, iov, count, skip + (size_t)ret, peek);
 		ret += (ssize_t)n;
@@ -224,7 +242,7 @@ stream_fifo_unread(struct stream *s)
 	struct stream_own *o = s->own;
 	size_t n;
 
-	stream_end_lock(&o->rx_end);
+	rx_lock(o);
 	n = o->front_len - o->front_off + fifo_bytes(&o->rx);
 	stream_end_unlock(&o->rx_end);
 	return n;
@@ -236,7 +254,7 @@ stream_fifo_is_readable(struct stream *s)
 	struct stream_own *o = s->own;
 	bool is;
 
-	stream_end_lock(&o->rx_end);
+	rx_lock(o);
 	is = is_there(o) || fifo_rx_rest(&o->rx) || o->rx.end || o->rx.error || o->rx.broken;
 	stream_end_unlock(&o->rx_end);
 	return is;
@@ -282,7 +300,7 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 	while (done < want) {
 		if (done && stream_send_is_over(s))
 			return (ssize_t)done;
-		stream_end_lock(&o->tx_end);
+		tx_lock(o);
 		n = fifo_put(&o->tx, iov, count, done, false);
 		broken = o->tx.broken;
 		stream_end_unlock(&o->tx_end);
@@ -297,7 +315,7 @@ stream_fifo_send(struct stream *s, int fd, const struct iovec *iov, size_t count
 		 */
 		if (stream_end_spin(&o->tx_end, &o->tx.f->head, o->tx.head))
 			continue;
-		stream_end_lock(&o->tx_end);
+		tx_lock(o);
 		n = fifo_put(&o->tx, iov, count, done, true);
 		stream_end_unlock(&o->tx_end);
 		done += n;
@@ -322,7 +340,7 @@ stream_fifo_room(struct stream *s)
 	struct stream_own *o = s->own;
 	size_t n;
 
-	stream_end_lock(&o->tx_end);
+	tx_lock(o);
 	n = fifo_room(&o->tx);
 	stream_end_unlock(&o->tx_end);
 	return n;
@@ -334,7 +352,7 @@ stream_fifo_is_drained(struct stream *s)
 	struct stream_own *o = s->own;
 	bool is;
 
-	stream_end_lock(&o->tx_end);
+	tx_lock(o);
 	is = fifo_room(&o->tx) == FF_FIFO_SIZE;
 	stream_end_unlock(&o->tx_end);
 	return is;

@@ -59,6 +59,11 @@ receive(struct stream *s, int fd, const struct iovec *iov, size_t count, int fla
 	flags = (flags & ~FF_IO_FILE) | (deaf ? MSG_DONTWAIT : 0);
 	if (stream_state_is(s, STREAM_FIFO)) {
 		n = flags & MSG_OOB ? -EINVAL : stream_fifo_recv(s, fd, iov, count, flags);
+		/* Nonsense in the page: nothing of it is believed any more. */
+		if (n == -ECONNRESET) {
+			stream_broken(s);
+			return n;
+		}
 	} else {
 		n = FF_REAL(recvmsg)(fd, &m, flags);
 		n = n < 0 ? -errno : n;

@@ -5,11 +5,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../../../shim/fifo.h"
 #include "../../../shim/stream.h"
+#include "../../../shim/stream_end.h"
 #include "../../../shim/stream_fifo.h"
 #include "router.h"
 
@@ -230,6 +232,28 @@ test_watched_full_read(void)
 	teardown();
 }
 
+/* One of several processes was killed inside: nobody is left to wait for what it has begun. */
+static void
+test_killed_sharer(void)
+{
+	for (unsigned tx = 0; tx < 2; tx++) {
+		struct stream_end *directions; /* struct stream_own begins with both */
+		pid_t pid = fork();
+
+		CU_ASSERT_FATAL(pid >= 0);
+		if (pid == 0)
+			_exit(0);
+		CU_ASSERT_EQUAL(waitpid(pid, NULL, 0), pid);
+		setup(true);
+		CU_ASSERT_EQUAL(put(1, 10), 10);
+		directions = (struct stream_end *)ends[0].own;
+		atomic_store(&directions[tx].lock, (uint32_t)pid);
+		CU_ASSERT_EQUAL(tx ? put(0, 10) : get(0, 10), -ECONNRESET);
+		CU_ASSERT_EQUAL(tx ? put(0, 10) : get(0, 10), -ECONNRESET);
+		teardown();
+	}
+}
+
 /* recv() of nothing waits for something, as TCP's does; it takes nothing. */
 static void
 test_nothing(void)
@@ -254,6 +278,7 @@ main(void)
 		{"end behind a full read", test_end_behind_full_read},
 		{"full read in an epoll set", test_watched_full_read},
 		{"nothing", test_nothing},
+		{"killed sharer", test_killed_sharer},
 	};
 
 	return RUN("stream as TCP", tests);
