@@ -127,13 +127,16 @@ class Bench:
                               ["-s", str(size), "-n", str(_LAT_ITERATIONS)])[2]
 
     def _bandwidth(self, operation, size, qps):
-        # perftest makes one CQ for all: no device has one without end. It signals every 100th
-        # request, or every depth-th, and counts wrongly when the last one is not among them.
+        # perftest makes one CQ for all, and one for all receives: no device has one without end. It
+        # signals every 100th request, or every depth-th, and counts wrongly when the last one is
+        # not among them.
         depth = max(4, min(128, _CQ_ENTRIES // qps))
         every = min(100, depth)
         count = max(10, min(_BW_MESSAGES, self._most // size) // qps // every) * every
         options = ["-s", str(size), "-n", str(count), "-q", str(qps), "-t", str(depth),
                    "--report_gbits"]
+        if operation == "send" and qps > 1:
+            options += ["-r", str(depth)]
         return self._perftest(f"ib_{operation}_bw", options)
 
     def bandwidth(self, operation, size, qps=1):
