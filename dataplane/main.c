@@ -164,6 +164,13 @@ nothing(void)
 }
 
 static int
+host_streams_start(void)
+{
+	ff_tcp_host_init();
+	return 0;
+}
+
+static int
 streams_start(void)
 {
 	ff_tcp_init();
@@ -193,6 +200,7 @@ static const struct part {
 	{"channels", ff_channels_init, ff_channels_fini},
 	{"NIC", nic_start, nic_stop},
 	{"workers", ff_workers_start, ff_workers_stop},
+	{"streams between hosts", host_streams_start, ff_tcp_host_fini},
 	{"capabilities", ff_caps_drop, nothing},
 	{"streams", streams_start, nothing},
 	{"containers", ff_containers_init, ff_containers_fini},

@@ -74,6 +74,8 @@ report_ignored(const struct ff_config *a, const struct ff_config *b)
 	ignored("memory.hugepages", a->hugepages != b->hugepages);
 	ignored("memory.megabytes", a->memory_mb != b->memory_mb);
 	ignored("tcp.streams", a->streams != b->streams);
+	ignored("tcp.port", a->tcp_port != b->tcp_port);
+	ignored("tcp.secret_file", strcmp(a->tcp_secret, b->tcp_secret) != 0);
 	ignored("wire.port", a->wire.port != b->wire.port);
 	ignored("wire.device", strcmp(a->wire.device, b->wire.device) != 0);
 	ignored("wire.encap", a->wire.encap != b->wire.encap);

@@ -19,6 +19,7 @@
 #include "fdtab.h"
 #include "real.h"
 #include "stream.h"
+#include "stream_host.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
 
@@ -358,7 +359,9 @@ getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 	if (is_stream(fd) && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE)
 		stream_stays(fd);
 	s = stream_hold(fd);
-	if (s && stream_is_exchanged(s) && (name == SO_ERROR || !is_of_bytes(level, name)))
+	if (stream_is_host_fd(fd))
+		rc = stream_host_get(fd, level, name, value, len);
+	else if (s && stream_is_exchanged(s) && (name == SO_ERROR || !is_of_bytes(level, name)))
 		rc = stream_sockopt_get(fd, level, name, value, len);
 	else
 		rc = FF_REAL(getsockopt)(fd, level, name, value, len);
@@ -375,8 +378,11 @@ setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 	if (is_stream(fd) && !stream_kernel_is_simple_option(level, name))
 		stream_stays(fd);
 	s = stream_hold(fd);
-	rc = FF_REAL(setsockopt)(is_of_bytes(level, name) ? fd : stream_anchor(fd), level, name,
-				 value, len);
+	if (stream_is_host_fd(fd))
+		rc = stream_host_set(fd, level, name, value, len);
+	else
+		rc = FF_REAL(setsockopt)(is_of_bytes(level, name) ? fd : stream_anchor(fd), level,
+					 name, value, len);
 	stream_release(s);
 	return rc;
 }

@@ -22,6 +22,7 @@
 #include "path.h"
 #include "real.h"
 #include "stream_fifo.h"
+#include "stream_host.h"
 #include "stream_prefix.h"
 
 /* Calls, and pages of data, before a stream asks; each time that it asked in vain, four times. */
@@ -91,6 +92,13 @@ stream_unlock(struct stream *s)
 	pthread_setcancelstate(cancel, NULL);
 }
 
+/* Whatever its descriptors are, it is a TCP socket, and stays that. */
+bool
+stream_is_native(const struct stream *s)
+{
+	return stream_state_is(s, STREAM_STAYS) || stream_state_is(s, STREAM_HOST);
+}
+
 bool
 stream_is_exchanged(const struct stream *s)
 {
@@ -138,7 +146,10 @@ stream_destroy(struct fdobj *o)
 
 	stream_lock(s);
 	stream_forget(s);
-	stream_close(s);
+	if (stream_state_is(s, STREAM_HOST))
+		stream_host_close(s);
+	else
+		stream_close(s);
 	stream_fifo_end(s);
 	stream_offer_drop(s);
 	if (s->anchor >= 0) {
@@ -165,6 +176,8 @@ stream_reset(struct stream *s)
 	s->threshold = ASK_AFTER;
 	s->id = 0;
 	s->side = 0;
+	s->active = false;
+	s->called = false;
 	s->misses = 0;
 	s->anchor = s->end = s->other = -1;
 	s->page = NULL;
@@ -227,6 +240,7 @@ stream_new(int fd, const struct sockaddr *peer)
 	if (!s)
 		goto out;
 	stream_reset(s);
+	s->active = peer != NULL;
 	o = fdobj_new(FDOBJ_STREAM, s, stream_destroy);
 	s->obj = o;
 	if (o && !fdtab_set(fd, o))
@@ -288,7 +302,7 @@ stream_anchor(int fd)
 	if (__builtin_expect(!o || o->kind != FDOBJ_STREAM, 1))
 		return fd;
 	s = o->priv;
-	return stream_is_exchanged(s) ? s->anchor : fd;
+	return stream_is_exchanged(s) || stream_state_is(s, STREAM_HOST) ? s->anchor : fd;
 }
 
 void
@@ -401,7 +415,7 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 		return NULL;
 	stream_cancel_push(s, false);
 	for (;;) {
-		if (stream_state_is(s, STREAM_STAYS))
+		if (stream_is_native(s))
 			break;
 		if (stream_is_exchanged(s)) {
 			stream_cancel_pop();
@@ -416,7 +430,8 @@ stream_enter_slow(int fd, enum ff_io_use use, bool may_block)
 			return STREAM_INTERRUPTED;
 		}
 		atomic_fetch_add(&s->inside, 1); /* seq_cst: pairs with stream_meet()'s shut */
-		if (!atomic_load(&s->shut) && !stream_is_exchanged(s)) {
+		if (!atomic_load(&s->shut) && !stream_is_exchanged(s) &&
+		    !stream_state_is(s, STREAM_HOST)) {
 			stream_cancel_inside();
 			errno = saved;
 			return s;

@@ -33,6 +33,7 @@ enum stream_state {
 	STREAM_OFFERED, /* the ends of a pair are here: the shims try to meet */
 	STREAM_PAIRED,	/* the program's descriptors are one end of the pair */
 	STREAM_FIFO,	/* they are, but the bytes go by FIFOs (stream_fifo.h) */
+	STREAM_HOST,	/* are a socket of the host's network (stream_host.h) */
 	STREAM_STAYS,	/* with the kernel, for good */
 };
 
@@ -58,6 +59,8 @@ struct stream {
 	uint32_t id;		 /* for the router; 0: was never asked for */
 	struct fdobj *obj;	 /* not counted */
 	/* Under lock: */
+	bool active; /* the program has connected it, not accepted */
+	bool called; /* OFFERED, to another host: it has been told that we are here */
 	unsigned side;
 	unsigned misses; /* times that nobody came */
 	uint64_t inode;	 /* since it was asked for: which socket it is; exchanged: the end's */
@@ -168,6 +171,7 @@ bool stream_trylock(struct stream *s);
 void stream_unlock(struct stream *s);
 bool stream_state_is(const struct stream *s, enum stream_state state);
 bool stream_is_exchanged(const struct stream *s);
+bool stream_is_native(const struct stream *s); /* HOST or STAYS */
 static inline bool
 stream_is_exchanged_fd(int fd)
 {
@@ -231,7 +235,9 @@ void stream_poke(struct stream *s);
  * if it has said something.
  */
 bool stream_router_look(void);
-int stream_router_fd(void); /* -1: none */
+int stream_router_fd(void); /* to be polled; -1: none */
+/* fd, of a stream that is OFFERED, is closed, or will be the program's. */
+void stream_router_unwatch(int fd);
 void stream_router_fork_child(void);
 
 /* ---- stream_meet.c ---- */
@@ -295,6 +301,7 @@ bool stream_kernel_has(int fd, uint64_t len); /* unread */
 void stream_kernel_make_room(int fd, uint64_t len);
 bool stream_kernel_peek(int fd, uint8_t *buf, uint64_t len);
 void stream_kernel_drop(int fd, uint64_t len);
+bool stream_kernel_is_closed(int fd);
 bool stream_kernel_is_dead(int fd); /* the peer, as far as it tells */
 /* The pair can do all that the program has set up for fd. Without lock; fd is any socket. */
 bool stream_kernel_is_simple(int fd);

@@ -18,6 +18,7 @@
 
 /* include/net/tcp_states.h; netinet/tcp.h does not go together with linux/tcp.h. */
 #define TCP_STATE_ESTABLISHED 1
+#define TCP_STATE_CLOSE	      7
 
 /*
  * What has been sent, in two ways: a segment whose retransmission failed is counted as repeated,
@@ -76,6 +77,14 @@ stream_kernel_extent(int fd, struct stream_extent *e)
 	e->whole = again.tcpi_state == TCP_STATE_ESTABLISHED && !is_urgent(fd);
 	e->unsent = again.tcpi_notsent_bytes != 0;
 	return sent_get(fd, &again, &e->sent);
+}
+
+bool
+stream_kernel_is_closed(int fd)
+{
+	struct tcp_info info;
+
+	return info_get(fd, &info) && info.tcpi_state == TCP_STATE_CLOSE;
 }
 
 static int

@@ -24,6 +24,8 @@
 #include "real.h"
 #include "stream.h"
 #include "stream_fifo.h"
+#include "stream_host.h"
+#include "stream_meet.h"
 #include "stream_prefix.h"
 
 /* How long who is first waits for the other one. */
@@ -49,8 +51,8 @@ wait_while(_Atomic uint32_t *word, uint32_t seen, long ns)
 	ff_sys(SYS_futex, word, FUTEX_WAIT, seen, &ts, 0, 0);
 }
 
-static int64_t
-now_ns(void)
+int64_t
+stream_now_ns(void)
 {
 	struct timespec t;
 
@@ -72,7 +74,8 @@ stream_is_awaited(struct stream *s)
 	/* The page may be unmapped, but not under the lock. */
 	if (!stream_trylock(s))
 		return false;
-	there = s->page && atomic_load(&s->page->here) == (FF_TCP_HERE_0 << (1 - s->side));
+	there = s->page ? atomic_load(&s->page->here) == (FF_TCP_HERE_0 << (1 - s->side))
+			: stream_host_is_awaited(s);
 	stream_unlock(s);
 	return there;
 }
@@ -81,6 +84,9 @@ void
 stream_offer_drop(struct stream *s)
 {
 	int *fds[] = {&s->end, &s->other};
+
+	if (!s->page)
+		stream_router_unwatch(s->end);
 
 	for (unsigned i = 0; i < 2; i++) {
 		if (*fds[i] < 0)
@@ -157,7 +163,7 @@ step_set(struct stream *s, uint32_t step)
 static bool
 may_wait(const struct stream *s, int fd, int64_t until)
 {
-	return is_open(s) && now_ns() < until && !stream_kernel_is_dead(fd);
+	return is_open(s) && stream_now_ns() < until && !stream_kernel_is_dead(fd);
 }
 
 /* Until the other side has come so far. False: it will not. */
@@ -244,8 +250,8 @@ extents_exchange(struct stream *s, int fd, struct stream_extent *own, struct ff_
 }
 
 /* What somebody has done past the hooks shows in the figures. */
-static bool
-is_same(int fd, const struct stream_extent *e)
+bool
+stream_kernel_is_same(int fd, const struct stream_extent *e)
 {
 	struct stream_extent now;
 
@@ -272,14 +278,14 @@ prepare(struct stream *s, int fd, uint64_t *in, int64_t until)
 	STREAM_FAULT(STREAM_FAULT_ARRIVED);
 	return stream_front_make(s, fd, *in) &&
 	       !ff_real.fcntl(s->end, F_SETFL, ff_real.fcntl(fd, F_GETFL)) &&
-	       stream_epoll_reserve(s) && is_same(fd, &e);
+	       stream_epoll_reserve(s) && stream_kernel_is_same(fd, &e);
 }
 
 /* Both are here. True: it is to be. */
 static bool
 agree(struct stream *s, int fd, uint64_t *in)
 {
-	int64_t until = now_ns() + EXCHANGE_NS;
+	int64_t until = stream_now_ns() + EXCHANGE_NS;
 
 	STREAM_FAULT(STREAM_FAULT_BOTH);
 	if (!prepare(s, fd, in, until)) {
@@ -312,8 +318,8 @@ fd_replace(int from, int to)
 }
 
 /* From here on there is no way back: what fails nevertheless ends the connection for both. */
-static void
-fds_exchange(struct stream *s)
+bool
+stream_fds_replace(struct stream *s)
 {
 	bool done = true;
 	struct stat st;
@@ -326,7 +332,14 @@ fds_exchange(struct stream *s)
 	if (!ff_real.fstat(s->end, &st))
 		s->inode = st.st_ino;
 	STREAM_FAULT(STREAM_FAULT_REPLACED);
-	done = stream_epoll_in(s) && done;
+	return stream_epoll_in(s) && done;
+}
+
+static void
+fds_exchange(struct stream *s)
+{
+	bool done = stream_fds_replace(s);
+
 	fdtab_clear(s->other);
 	ff_real.close(s->other);
 	s->other = -1;
@@ -358,8 +371,8 @@ fd_of(const struct stream *s)
 }
 
 /* The page has done its duty: with the next offer there is a new one. */
-static void
-part(struct stream *s)
+void
+stream_part(struct stream *s)
 {
 	debug("stream %u: parted", s->id);
 	stream_forget(s);
@@ -370,39 +383,52 @@ part(struct stream *s)
 	atomic_store(&s->state, STREAM_KERNEL);
 }
 
-static void
-anchor_drop(struct stream *s)
+void
+stream_anchor_drop(struct stream *s)
 {
 	fdtab_clear(s->anchor);
 	ff_real.close(s->anchor);
 	s->anchor = -1;
 }
 
+bool
+stream_anchor_take(struct stream *s, int fd)
+{
+	int anchor = ff_real.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	anchor = anchor < 0 ? anchor : fd_hide(anchor);
+	if (anchor < 0)
+		return false;
+	s->anchor = anchor;
+	return true;
+}
+
 static void
 meet_locked(struct stream *s)
 {
-	int fd = fds_check(s) ? fd_of(s) : -1, anchor;
+	int fd = fds_check(s) ? fd_of(s) : -1;
 	uint64_t in = 0;
 
 	if (fd < 0) {
-		part(s);
+		stream_part(s);
 		return;
 	}
 	/* What may fail does so before it is too late. */
-	anchor = ff_real.fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	anchor = anchor < 0 ? anchor : fd_hide(anchor);
-	if (anchor < 0)
+	if (!stream_anchor_take(s, fd))
 		return;
-	s->anchor = anchor;
+	if (!s->page) {
+		stream_host_meet(s, fd);
+		return;
+	}
 	if (!come(s)) {
-		anchor_drop(s);
+		stream_anchor_drop(s);
 		if (s->misses >= MISSES_MAX)
-			part(s);
+			stream_part(s);
 		return;
 	}
 	if (!agree(s, fd, &in)) {
-		anchor_drop(s);
-		part(s);
+		stream_anchor_drop(s);
+		stream_part(s);
 		return;
 	}
 	fds_exchange(s);

@@ -26,7 +26,7 @@ struct prefix {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* What the program was started with: nginx clears its environment before its workers accept. */
 static char *mode_at_start, *prefixes_at_start;
-static bool off, fifo;
+static bool off, fifo, host;
 static bool any = true;
 static unsigned num_prefixes;
 static struct prefix prefixes[PREFIXES_MAX];
@@ -86,10 +86,12 @@ prefixes_read(void)
 	const char *text = prefixes_at_start ? prefixes_at_start : secure_getenv("VNET_PREFIX");
 	size_t len;
 
-	fifo = mode && !strcmp(mode, "fifo");
+	/* Each with what comes before it. */
+	host = mode && !strcmp(mode, "host");
+	fifo = host || (mode && !strcmp(mode, "fifo"));
 	off = !mode || (strcmp(mode, "unix") && !fifo) || !path_active();
 	if (mode && strcmp(mode, "off") && strcmp(mode, "unix") && !fifo)
-		debug("FREEFLOW_TCP=%s: not one of off, unix, fifo", mode);
+		debug("FREEFLOW_TCP=%s: not one of off, unix, fifo, host", mode);
 	any = !text;
 	while (text && *text) {
 		len = strcspn(text, ", ");
@@ -152,6 +154,12 @@ is_tcp(int fd)
 	len = sizeof(protocol);
 	return !FF_REAL(getsockopt)(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) &&
 	       protocol == IPPROTO_TCP;
+}
+
+bool
+stream_host_wanted(void)
+{
+	return host;
 }
 
 bool

@@ -14,5 +14,6 @@
 bool stream_prefix_wanted(int fd, const struct sockaddr *peer);
 /* Does $FREEFLOW_TCP allow FIFOs? After the former. */
 bool stream_fifo_wanted(void);
+bool stream_host_wanted(void); /* streams between hosts */
 
 #endif

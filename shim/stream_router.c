@@ -20,13 +20,21 @@
 #include "msg.h"
 #include "real.h"
 #include "stream.h"
+#include "stream_host.h"
+#include "stream_prefix.h"
 
 #define RETRY_S 2 /* no router: so long nobody tries */
 
 static struct ff_lock lock;
 /* Under lock, but for sock, which others look at: */
 static _Atomic int sock = -1;
-static uint64_t generation; /* of the process whose connection it is */
+/*
+ * An epoll set of sock and, as long as they are OFFERED, of the new connections to other hosts, by
+ * the numbers of their streams: one descriptor that tells of all.
+ */
+static _Atomic int wake_fd = -1;
+static _Atomic uint32_t num_host_offers; /* may be too great, not too small */
+static uint64_t generation;		 /* of the process whose connection it is */
 static uint32_t last_id;
 static time_t retry_at;
 static struct stream *asked; /* next_asked */
@@ -60,7 +68,36 @@ guard_unlock(const struct guard *g)
 int
 stream_router_fd(void)
 {
-	return atomic_load_explicit(&sock, memory_order_acquire);
+	return atomic_load_explicit(&wake_fd, memory_order_acquire);
+}
+
+/* id 0: sock. */
+static bool
+wake_add(int fd, uint32_t id)
+{
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = id};
+
+	return !FF_REAL(epoll_ctl)(wake_fd, EPOLL_CTL_ADD, fd, &e);
+}
+
+static bool
+wake_open(void)
+{
+	int fd = fd_hide(epoll_create1(EPOLL_CLOEXEC));
+
+	if (fd < 0)
+		return false;
+	atomic_store(&wake_fd, fd);
+	return wake_add(sock, 0);
+}
+
+void
+stream_router_unwatch(int fd)
+{
+	struct epoll_event unused = {0};
+
+	if (fd >= 0 && wake_fd >= 0 && !FF_REAL(epoll_ctl)(wake_fd, EPOLL_CTL_DEL, fd, &unused))
+		atomic_fetch_sub(&num_host_offers, 1);
 }
 
 /* Without waiting: a router that does not read is no router. */
@@ -107,6 +144,12 @@ disconnect(void)
 	fdtab_clear(sock);
 	ff_real.close(sock);
 	atomic_store(&sock, -1);
+	if (wake_fd >= 0) {
+		fdtab_clear(wake_fd);
+		ff_real.close(wake_fd);
+	}
+	atomic_store(&wake_fd, -1);
+	atomic_store(&num_host_offers, 0);
 	forget_all();
 }
 
@@ -135,7 +178,7 @@ connect_once(void)
 		return false;
 	generation = fork_generation();
 	atomic_store(&sock, fd);
-	if (send_message(FF_TCP_HELLO, 0, FF_TCP_ABI_VERSION, -1))
+	if (wake_open() && send_message(FF_TCP_HELLO, 0, FF_TCP_ABI_VERSION, -1))
 		return true;
 	disconnect();
 	return false;
@@ -258,6 +301,25 @@ offer_take(struct stream *s, unsigned side, int fds[FF_TCP_OFFER_FDS])
 	return true;
 }
 
+/* Takes over fd, or leaves it. */
+static bool
+host_offer_take(struct stream *s, int fd)
+{
+	if (!stream_host_wanted())
+		return false;
+	fd = fd_hide(fd);
+	if (fd < 0)
+		return false;
+	s->end = fd;
+	s->misses = 0;
+	s->called = false;
+	atomic_store(&s->state, STREAM_OFFERED);
+	if (wake_add(fd, s->id))
+		atomic_fetch_add(&num_host_offers, 1);
+	debug("stream %u offered, to another host", s->id);
+	return true;
+}
+
 static struct stream *
 asked_find(uint32_t id)
 {
@@ -273,12 +335,14 @@ static struct stream *
 message(const struct ff_tcp_msg *m, int *fds, unsigned num_fds)
 {
 	struct stream *s = asked_find(m->stream), *meet = NULL;
+	bool offer = m->type == FF_TCP_OFFER && num_fds == FF_TCP_OFFER_FDS;
+	bool host = m->type == FF_TCP_OFFER_HOST && num_fds == FF_TCP_OFFER_HOST_FDS;
 	bool taken = false;
 
 	/* A stream whose lock is held is asking, or is given up. */
-	if (s && m->type == FF_TCP_OFFER && num_fds == FF_TCP_OFFER_FDS && stream_trylock(s)) {
+	if (s && (offer || host) && stream_trylock(s)) {
 		if (stream_state_is(s, STREAM_ASKED))
-			taken = offer_take(s, m->value, fds);
+			taken = host ? host_offer_take(s, fds[0]) : offer_take(s, m->value, fds);
 		stream_unlock(s);
 	} else if (s && m->type == FF_TCP_REFUSED) {
 		debug("stream %u refused: %s", s->id, strerror((int)m->value));
@@ -319,6 +383,38 @@ look_once(struct stream **meet, bool *poked)
 	return n == (ssize_t)sizeof(m);
 }
 
+/* A stream to whom another host's shim has said something; with a reference. */
+static struct stream *
+host_look(void)
+{
+	struct epoll_event e[2];
+	struct stream *s = NULL;
+	struct guard g;
+	int n;
+
+	guard_lock(&g);
+	n = wake_fd >= 0 ? FF_REAL(epoll_wait)(wake_fd, e, 2, 0) : 0;
+	for (int i = 0; i < n && !s; i++)
+		s = e[i].data.u32 ? asked_find(e[i].data.u32) : NULL;
+	if (s && (!s->obj || !fdobj_ref(s->obj)))
+		s = NULL;
+	guard_unlock(&g);
+	return s;
+}
+
+/* One for each look: whoever is inside of it has to leave first. */
+static void
+hosts_meet(void)
+{
+	struct stream *s = atomic_load(&num_host_offers) ? host_look() : NULL;
+
+	if (!s)
+		return;
+	if (stream_state_is(s, STREAM_OFFERED))
+		stream_meet(s);
+	fdobj_put(s->obj);
+}
+
 bool
 stream_router_look(void)
 {
@@ -334,6 +430,7 @@ stream_router_look(void)
 			stream_meet(meet);
 		fdobj_put(meet->obj);
 	}
+	hosts_meet();
 	errno = saved;
 	return said;
 }

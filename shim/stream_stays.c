@@ -23,10 +23,10 @@ stays(struct stream *s, void *arg)
 {
 	if (stream_is_exchanged(s) && arg)
 		atomic_store(&s->shared, true);
-	if (stream_is_exchanged(s) || stream_state_is(s, STREAM_STAYS))
+	if (stream_is_exchanged(s) || stream_is_native(s))
 		return;
 	stream_lock(s);
-	if (!stream_is_exchanged(s)) {
+	if (!stream_is_exchanged(s) && !stream_is_native(s)) {
 		stream_forget(s);
 		stream_offer_drop(s);
 		atomic_store(&s->state, STREAM_STAYS);
@@ -95,7 +95,7 @@ child_reset(struct stream *s, void *arg)
 	atomic_store(&s->inside, 0);
 	if (stream_is_exchanged(s))
 		atomic_store(&s->shared, true);
-	else
+	else if (!stream_is_native(s))
 		atomic_store(&s->state, STREAM_STAYS);
 }
 

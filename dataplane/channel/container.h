@@ -68,6 +68,7 @@ enum ff_container_counter {
 	FF_CC_TCP_OFFERED, /* both ends had asked */
 	FF_CC_TCP_PAIRED,  /* of those, as the shim says: an end of the pair carries the bytes */
 	FF_CC_TCP_FIFO,	   /* FIFOs do */
+	FF_CC_TCP_HOST,	   /* a connection of the hosts' network does */
 	FF_CC_MAX,
 };
 extern const char *const ff_container_counter_names[FF_CC_MAX];

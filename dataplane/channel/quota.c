@@ -27,6 +27,7 @@ const char *const ff_container_counter_names[FF_CC_MAX] = {
 	[FF_CC_TCP_OFFERED] = "tcp_offered",
 	[FF_CC_TCP_PAIRED] = "tcp_paired",
 	[FF_CC_TCP_FIFO] = "tcp_fifo",
+	[FF_CC_TCP_HOST] = "tcp_host",
 };
 
 static TAILQ_HEAD(, ff_tenant) tenants = TAILQ_HEAD_INITIALIZER(tenants);

@@ -19,7 +19,7 @@
 struct ff_config ff_config;
 
 static const char *const log_level_names[] = {"error", "warning", "info", "debug", NULL};
-static const char *const streams_names[] = {"off", "local", NULL};
+static const char *const streams_names[] = {"off", "local", "host", NULL};
 static const char *const hugepages_names[] = {"auto", "require", "never", NULL};
 
 static int
@@ -70,6 +70,7 @@ ff_config_defaults(struct ff_config *c)
 		.priority = 10,
 		.hugepages = FF_HUGE_AUTO,
 		.memory_mb = 64,
+		.tcp_port = 47911,
 		.wire.vni = 4096,
 	};
 	for (i = 0; i < FF_WORKERS_MAX; i++)
@@ -248,13 +249,30 @@ static const struct ff_field tcp_fields[] = {
 	 .type = FF_FIELD_ENUM,
 	 .off = offsetof(struct ff_config, streams),
 	 .names = streams_names},
+	{.key = "port",
+	 .type = FF_FIELD_U32,
+	 .off = offsetof(struct ff_config, tcp_port),
+	 .min = 1,
+	 .max = UINT16_MAX},
+	{.key = "secret_file",
+	 .type = FF_FIELD_STRING,
+	 .off = offsetof(struct ff_config, tcp_secret),
+	 .size = sizeof(((struct ff_config *)0)->tcp_secret)},
 };
 
 static void
 parse_tcp(struct ff_parse *p, json_t *value, const char *path, void *base)
 {
+	const struct ff_config *c = base;
+	char sub[FF_JSON_PATH];
+
 	ff_parse_object(p, value, path, tcp_fields, sizeof(tcp_fields) / sizeof(tcp_fields[0]),
 			base);
+	ff_path_key(sub, path, "secret_file");
+	if (c->streams == FF_STREAMS_HOST && !c->tcp_secret[0])
+		ff_parse_fault(p, sub, "is missing, and tcp.streams is \"host\"");
+	else if (c->tcp_secret[0] && c->tcp_secret[0] != '/')
+		ff_parse_fault(p, sub, "must be an absolute path");
 }
 
 static void

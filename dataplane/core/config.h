@@ -33,8 +33,8 @@ struct ff_tenant_conf {
 
 /* The way to other hosts: RoCEv2 over a port (net/port.h). */
 #define FF_DEVICE_MAX 256u
-/* Do containers get faster ways for their TCP connections inside the host? */
-enum ff_streams { FF_STREAMS_OFF, FF_STREAMS_LOCAL };
+/* Do containers get faster ways for their TCP connections: inside the host, and between hosts? */
+enum ff_streams { FF_STREAMS_OFF, FF_STREAMS_LOCAL, FF_STREAMS_HOST };
 
 enum ff_wire_port { FF_WIRE_UDP, FF_WIRE_ETHDEV };
 enum ff_wire_encap { FF_WIRE_VXLAN, FF_WIRE_NONE };
@@ -111,6 +111,9 @@ struct ff_config {
 	unsigned memory_mb; /* EAL memory; default 64 */
 	struct ff_wire_conf wire;
 	enum ff_streams streams; /* default: off */
+	/* Between hosts: routers' port (default 47911), and the file with what they all know. */
+	uint32_t tcp_port;
+	char tcp_secret[256];
 	struct ff_overlay_conf overlay;
 	struct ff_limits limits;
 	struct ff_tenant_conf *tenants;

@@ -16,19 +16,13 @@
 struct tcp_bounds tcp_bounds = {.conns = 4096, .hello_ms = 10000, .offers = 1024};
 
 const char *const ff_tcp_refusal_names[FF_TCP_REFUSAL_MAX] = {
-	[FF_TCP_NOT_REFUSED] = "not_refused",
-	[FF_TCP_REFUSED_SOCKET] = "socket",
-	[FF_TCP_REFUSED_STATE] = "state",
-	[FF_TCP_REFUSED_NAMESPACE] = "namespace",
-	[FF_TCP_REFUSED_ADDRESS] = "address",
-	[FF_TCP_REFUSED_PEER] = "peer",
-	[FF_TCP_REFUSED_POLICY] = "policy",
-	[FF_TCP_REFUSED_DUPLICATE] = "duplicate",
-	[FF_TCP_REFUSED_LIMIT] = "limit",
-	[FF_TCP_REFUSED_MEMORY] = "memory",
-	[FF_TCP_REFUSED_CONNECTIONS] = "connections",
-	[FF_TCP_REFUSED_SILENT] = "silent",
-	[FF_TCP_REFUSED_PROTOCOL] = "protocol",
+	[FF_TCP_NOT_REFUSED] = "not_refused",	    [FF_TCP_REFUSED_SOCKET] = "socket",
+	[FF_TCP_REFUSED_STATE] = "state",	    [FF_TCP_REFUSED_NAMESPACE] = "namespace",
+	[FF_TCP_REFUSED_ADDRESS] = "address",	    [FF_TCP_REFUSED_PEER] = "peer",
+	[FF_TCP_REFUSED_PRIVILEGED] = "privileged", [FF_TCP_REFUSED_POLICY] = "policy",
+	[FF_TCP_REFUSED_DUPLICATE] = "duplicate",   [FF_TCP_REFUSED_LIMIT] = "limit",
+	[FF_TCP_REFUSED_MEMORY] = "memory",	    [FF_TCP_REFUSED_CONNECTIONS] = "connections",
+	[FF_TCP_REFUSED_SILENT] = "silent",	    [FF_TCP_REFUSED_PROTOCOL] = "protocol",
 };
 
 void
@@ -124,6 +118,8 @@ way_count(struct tcp_conn *cn, uint32_t way)
 		ff_container_count(cn->container, FF_CC_TCP_PAIRED, 1);
 	else if (way == FF_TCP_WAY_FIFO)
 		ff_container_count(cn->container, FF_CC_TCP_FIFO, 1);
+	else if (way == FF_TCP_WAY_HOST)
+		ff_container_count(cn->container, FF_CC_TCP_HOST, 1);
 }
 
 static void
@@ -245,8 +241,7 @@ ff_tcp_init(void)
 		.socket = FF_TCP_SOCK,
 		.start = start,
 		.stop = stop,
-		.gone = tcp_revoke,
 	};
 
-	ff_container_service_set(ff_config.streams == FF_STREAMS_LOCAL ? &service : NULL);
+	ff_container_service_set(ff_config.streams != FF_STREAMS_OFF ? &service : NULL);
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "../core/log.h"
+#include "../core/worker.h"
+#include "host.h"
 #include "tcp_priv.h"
 
 #define of_node(n, member) \
@@ -89,6 +91,32 @@ is_known(uint64_t cookie)
 
 /* ---- whether ---- */
 
+/* Looking at all processes takes its time. */
+#define CONFINED_MS 10000u
+
+static bool
+is_confined(const struct ff_container *c)
+{
+	struct tcp_container *t = c->service;
+	uint64_t now = ff_now_ns() / 1000000u;
+
+	if (!t)
+		return false;
+	if (!t->looked_ms || now - t->looked_ms > CONFINED_MS) {
+		t->confined = tcp_host_is_confined(ff_container_netns(c));
+		t->looked_ms = now;
+	}
+	return t->confined;
+}
+
+static enum ff_tcp_refusal
+host_check(const struct ff_container *c)
+{
+	if (!tcp_host_is_on() || !c->tenant->vni)
+		return FF_TCP_REFUSED_PEER;
+	return is_confined(c) ? FF_TCP_NOT_REFUSED : FF_TCP_REFUSED_PRIVILEGED;
+}
+
 /* What holds for a connection now, and may not tomorrow: asked again at the offer. */
 static enum ff_tcp_refusal
 ends_check(const struct ff_container *c, const struct tcp_tuple *t)
@@ -99,7 +127,7 @@ ends_check(const struct ff_container *c, const struct tcp_tuple *t)
 		return FF_TCP_REFUSED_ADDRESS;
 	other = ff_container_by_gid(c->tenant, t->remote);
 	if (!other)
-		return FF_TCP_REFUSED_PEER;
+		return host_check(c);
 	return ff_policy_allows(c, other) && ff_policy_allows(other, c) ? FF_TCP_NOT_REFUSED
 									: FF_TCP_REFUSED_POLICY;
 }
@@ -123,11 +151,11 @@ static int
 refusal_errno(enum ff_tcp_refusal why)
 {
 	static const int errnos[FF_TCP_REFUSAL_MAX] = {
-		[FF_TCP_REFUSED_SOCKET] = EPROTOTYPE,  [FF_TCP_REFUSED_STATE] = ENOTCONN,
-		[FF_TCP_REFUSED_NAMESPACE] = EXDEV,    [FF_TCP_REFUSED_ADDRESS] = EADDRNOTAVAIL,
-		[FF_TCP_REFUSED_PEER] = EHOSTUNREACH,  [FF_TCP_REFUSED_POLICY] = EACCES,
-		[FF_TCP_REFUSED_DUPLICATE] = EALREADY, [FF_TCP_REFUSED_LIMIT] = ENOBUFS,
-		[FF_TCP_REFUSED_MEMORY] = ENOMEM,
+		[FF_TCP_REFUSED_SOCKET] = EPROTOTYPE, [FF_TCP_REFUSED_STATE] = ENOTCONN,
+		[FF_TCP_REFUSED_NAMESPACE] = EXDEV,   [FF_TCP_REFUSED_ADDRESS] = EADDRNOTAVAIL,
+		[FF_TCP_REFUSED_PEER] = EHOSTUNREACH, [FF_TCP_REFUSED_POLICY] = EACCES,
+		[FF_TCP_REFUSED_PRIVILEGED] = EPERM,  [FF_TCP_REFUSED_DUPLICATE] = EALREADY,
+		[FF_TCP_REFUSED_LIMIT] = ENOBUFS,     [FF_TCP_REFUSED_MEMORY] = ENOMEM,
 	};
 
 	return errnos[why] ? errnos[why] : EPERM;
@@ -236,6 +264,18 @@ pair_up(struct tcp_stream *s)
 		offer(peer, s);
 }
 
+void
+tcp_stream_offer_host(struct tcp_stream *s, int fd)
+{
+	if (!still_allowed(s) || s->conn->owner->stats.offers >= tcp_bounds.offers)
+		return;
+	if (!tcp_conn_send(s->conn, FF_TCP_OFFER_HOST, s->id, 0, &fd, FF_TCP_OFFER_HOST_FDS))
+		return;
+	s->offered = true;
+	s->conn->owner->stats.offers++;
+	ff_container_count(s->conn->container, FF_CC_TCP_OFFERED, 1);
+}
+
 /* ---- asking and forgetting ---- */
 
 static int
@@ -297,7 +337,12 @@ tcp_stream_ask(struct tcp_conn *cn, uint32_t id, const struct tcp_look *look)
 		return true;
 	}
 	ff_container_count(cn->container, FF_CC_TCP_ASKED, 1);
-	pair_up(s);
+	if (ff_container_by_gid(cn->container->tenant, s->tuple.remote)) {
+		pair_up(s);
+	} else if (!tcp_host_ask(s)) {
+		refuse(cn, id, FF_TCP_REFUSED_PEER);
+		tcp_stream_forget(s);
+	}
 	return true;
 }
 
@@ -322,6 +367,7 @@ tcp_stream_forget(struct tcp_stream *s)
 
 	if (s->peer)
 		s->peer->peer = NULL;
+	tcp_host_forget(s);
 	undelay(s);
 	if (offered)
 		t->stats.offers--;

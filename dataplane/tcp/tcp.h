@@ -18,6 +18,7 @@ enum ff_tcp_refusal {
 	FF_TCP_REFUSED_NAMESPACE,   /* not of the container's network namespace, or not known */
 	FF_TCP_REFUSED_ADDRESS,	    /* its own address is not the container's */
 	FF_TCP_REFUSED_PEER,	    /* the other one is no container's of this host and tenant */
+	FF_TCP_REFUSED_PRIVILEGED,  /* between hosts: it could change the host's network */
 	FF_TCP_REFUSED_POLICY,	    /* the two may not talk to each other */
 	FF_TCP_REFUSED_DUPLICATE,   /* that socket has been asked for already */
 	FF_TCP_REFUSED_LIMIT,	    /* limits.streams */
@@ -38,6 +39,12 @@ struct ff_tcp_stats {
 	uint64_t refused[FF_TCP_REFUSAL_MAX];
 };
 
+/*
+ * Streams between hosts (host.h), where the configuration wants them: with the capabilities of the
+ * start, and behind all that knows streams.
+ */
+void ff_tcp_host_init(void);
+void ff_tcp_host_fini(void);
 /* Before ff_containers_init(). */
 void ff_tcp_init(void);
 /* NULL: the container has no tcp.sock. */

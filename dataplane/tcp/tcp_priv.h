@@ -122,9 +122,10 @@ struct tcp_stream {
 	uint32_t id; /* the shim's */
 	struct tcp_tuple tuple;
 	uint64_t cookie;
-	bool offered;		 /* holds one of tcp_bounds.offers */
-	bool delayed;		 /* on its container's list */
-	struct tcp_stream *peer; /* both have been offered a pair */
+	bool offered;		   /* holds one of tcp_bounds.offers */
+	bool delayed;		   /* on its container's list */
+	struct tcp_stream *peer;   /* both have been offered a pair */
+	struct tcp_host_ask *host; /* the other end is another host's (host.h) */
 	struct tcp_node by_id, by_tuple, by_cookie;
 	TAILQ_ENTRY(tcp_stream) of_conn;
 	TAILQ_ENTRY(tcp_stream) of_delayed;
@@ -137,6 +138,8 @@ struct tcp_container {
 	struct tcp_conn **conns; /* by slot */
 	uint32_t max_conns;
 	struct ff_tcp_stats stats;
+	uint64_t looked_ms; /* when confined was last found out; 0: never */
+	bool confined;	    /* tcp_host_is_confined() */
 	/* They would be offered a pair if less were being handed over. */
 	TAILQ_HEAD(, tcp_stream) delayed;
 };
@@ -146,6 +149,8 @@ void tcp_refuse(struct tcp_container *t, enum ff_tcp_refusal why);
 bool tcp_stream_ask(struct tcp_conn *cn, uint32_t id, const struct tcp_look *look);
 void tcp_stream_forget(struct tcp_stream *s);
 void tcp_stream_poke(struct tcp_stream *s);
+/* fd, which stays the caller's, is its end of a connection between hosts. May forget s. */
+void tcp_stream_offer_host(struct tcp_stream *s, int fd);
 struct tcp_stream *tcp_stream_find(struct tcp_conn *cn, uint32_t id);
 /* conn.c. Without waiting; false: it is too much for the reader, or for the shim. */
 bool tcp_conn_send(struct tcp_conn *cn, uint32_t type, uint32_t stream, uint32_t value,

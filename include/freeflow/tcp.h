@@ -51,12 +51,18 @@ enum ff_tcp_type {
 	FF_TCP_OFFER = 5,
 	/* Router to shim: there will be none; value is an errno that says why. */
 	FF_TCP_REFUSED = 6,
+	/*
+	 * Router to shim: instead of FF_TCP_OFFER, the other end is on another host. fd: an end of
+	 * a TCP connection of the hosts' network, on which the shims agree (struct ff_tcp_word).
+	 */
+	FF_TCP_OFFER_HOST = 16,
 };
 
 enum ff_tcp_way {
 	FF_TCP_WAY_KERNEL,
 	FF_TCP_WAY_PAIR,
 	FF_TCP_WAY_FIFO,
+	FF_TCP_WAY_HOST,
 };
 
 struct ff_tcp_msg {
@@ -69,6 +75,7 @@ static_assert(sizeof(struct ff_tcp_msg) == 16, "ABI");
 
 #define FF_TCP_ASK_FDS	 1u
 #define FF_TCP_OFFER_FDS 3u
+#define FF_TCP_OFFER_HOST_FDS 1u
 
 /*
  * Bytes that an end takes until it is full, as the router sets it: what the kernel still holds of a
@@ -144,5 +151,42 @@ static_assert(sizeof(struct ff_tcp_page) == 448, "ABI");
 #define FF_TCP_PAGE_SIZE 4096u
 #define FF_TCP_RING(n)	 (FF_TCP_PAGE_SIZE + (n)*FF_FIFO_SIZE) /* offset */
 #define FF_TCP_MEMORY	 FF_TCP_RING(2u)
+
+/*
+ * Between hosts there is no page: the shims speak by the new connection itself, which carries these
+ * words first, and then the bytes of the stream. Who has connected the stream calls; who has
+ * accepted it answers. Until COMMIT nothing is changed, and who closes the new connection goes on
+ * by the kernel's stream, as does the other one.
+ *
+ *     who has connected                 who has accepted
+ *     CALL ------------------------->   is in a call of the program, or wakes up
+ *       <----------------------------   STOPPED: sends nothing more; sent, taken
+ *     STOPPED ---------------------->
+ *     HELD: a copy of what the kernel's stream holds for this end, unread; both ways
+ *       <----------------------------   READY: has that of the other, and all that can fail is done
+ *     COMMIT ----------------------->
+ *       <----------------------------   ACK
+ *
+ * Who has sent READY closes the connection if no COMMIT comes: it has not been exchanged. Who has
+ * sent COMMIT has to know: without an ACK, and with the connection closed, it has not been
+ * exchanged; if neither comes, it ends the stream for both. Behind ACK, and behind COMMIT in the
+ * other direction, follow the bytes of HELD, to whom they came from, and then the stream.
+ */
+enum ff_tcp_word_type {
+	FF_TCP_WORD_CALL = 1,
+	FF_TCP_WORD_STOPPED = 2,
+	FF_TCP_WORD_HELD = 3, /* sent: bytes that follow */
+	FF_TCP_WORD_READY = 4,
+	FF_TCP_WORD_COMMIT = 5,
+	FF_TCP_WORD_ACK = 6,
+};
+struct ff_tcp_word {
+	uint32_t type, reserved;
+	uint64_t sent, taken; /* as in struct ff_tcp_side; little-endian, as all of it */
+};
+static_assert(sizeof(struct ff_tcp_word) == 24, "ABI");
+/* Bytes that may be held, of each direction: with more, or more than a quarter of what the new
+ * connection takes, the shims part. */
+#define FF_TCP_HELD_MAX (4u << 20)
 
 #endif

@@ -9,8 +9,8 @@ import subprocess
 from .errors import LabError
 
 BUILD_PACKAGES = ["gcc", "libc6-dev", "meson", "ninja-build", "pkg-config", "libdpdk-dev",
-                  "libjansson-dev", "libcap-dev", "libmnl-dev", "libbpf-dev", "libisal-dev",
-                  "zlib1g-dev", "libibverbs-dev", "librdmacm-dev"]
+                  "libjansson-dev", "libcap-dev", "libmnl-dev", "libbpf-dev", "libssl-dev",
+                  "libisal-dev", "zlib1g-dev", "libibverbs-dev", "librdmacm-dev"]
 LAB_PACKAGES = ["iproute2", "ibverbs-utils", "ibverbs-providers", "rdmacm-utils", "perftest",
                 "sockperf", "iperf3"]
 # What `ffbench tcp-...` runs beside the lab's.
