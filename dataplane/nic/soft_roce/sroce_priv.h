@@ -37,8 +37,8 @@ struct sqp {
 	enum sroce_drop why; /* there is no path: what the packet counts as */
 	uint64_t ud_path_ns; /* UD: path is that of ud_path_gid, as found then; 0: it is not */
 	uint8_t ud_path_gid[16];
-	uint64_t ud_wait_ns; /* UD: since then the resolver looks for ud_wait_gid */
-	uint8_t ud_wait_gid[16];
+	uint64_t wait_ns; /* since then the resolver looks for wait_gid */
+	uint8_t wait_gid[16];
 	uint64_t ask_ns; /* the resolver may be asked again */
 	bool own;	 /* own_gid is the container's, at own_gen */
 	uint32_t own_gen;

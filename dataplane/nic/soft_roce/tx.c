@@ -16,14 +16,14 @@
 #include "../../overlay/overlay.h"
 #include "sroce_priv.h"
 
-#define ECT0		 2u /* ECN-capable (RFC 3168) */
-#define TTL		 64u
-#define ASK_EVERY_NS	 1000000000u
+#define ECT0	      2u /* ECN-capable (RFC 3168) */
+#define TTL	      64u
+#define ASK_EVERY_NS  1000000000u
 /* UD: how long a message waits for its address to be found, how often that is looked at, and when
  * the next one waits again. */
-#define UD_WAIT_NS	 1000000000u
-#define UD_LOOK_NS	 1000000u
-#define UD_WAIT_AGAIN_NS 10000000000u
+#define WAIT_NS	      1000000000u
+#define LOOK_NS	      1000000u
+#define WAIT_AGAIN_NS 10000000000u
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
@@ -256,21 +256,21 @@ room(struct sworker *sw)
 
 /*
  * Is the resolver given more time for dgid? A host's kernel resolves an address when an AH is made
- * for it, and so loses no first message.
+ * for it, or a QP connected, and so loses no first message; UC and UD would not send it again.
  */
 static bool
-ud_wait(struct sqp *s, const uint8_t dgid[16])
+path_wait(struct sqp *s, const uint8_t dgid[16])
 {
-	uint64_t now = s->sw->now, waited = now - s->ud_wait_ns;
+	uint64_t now = s->sw->now, waited = now - s->wait_ns;
 
-	if (memcmp(s->ud_wait_gid, dgid, 16) || waited > UD_WAIT_AGAIN_NS) {
-		memcpy(s->ud_wait_gid, dgid, 16);
-		s->ud_wait_ns = now;
-	} else if (waited > UD_WAIT_NS) {
+	if (memcmp(s->wait_gid, dgid, 16) || waited > WAIT_AGAIN_NS) {
+		memcpy(s->wait_gid, dgid, 16);
+		s->wait_ns = now;
+	} else if (waited > WAIT_NS) {
 		return false;
 	}
-	if (!s->again_ns || s->again_ns > now + UD_LOOK_NS)
-		s->again_ns = now + UD_LOOK_NS;
+	if (!s->again_ns || s->again_ns > now + LOOK_NS)
+		s->again_ns = now + LOOK_NS;
 	return true;
 }
 
@@ -285,7 +285,7 @@ ud_path(struct sqp *s, const uint8_t dgid[16])
 	s->ud_path_ns = 0;
 	rc = path_find(s, dgid, &s->path);
 	if (rc)
-		return rc == -EAGAIN && ud_wait(s, dgid) ? rc : -EHOSTUNREACH;
+		return rc == -EAGAIN && path_wait(s, dgid) ? rc : -EHOSTUNREACH;
 	s->ud_path_ns = s->sw->now;
 	memcpy(s->ud_path_gid, dgid, 16);
 	return 0;
@@ -343,8 +343,9 @@ ud_send(struct sqp *s)
 	return n;
 }
 
-unsigned
-sroce_tx_qp(struct sworker *sw, struct sqp *s)
+/* Of a QP with one peer. */
+static unsigned
+peer_send(struct sqp *s)
 {
 	const struct ff_qp *qp = s->l->qp;
 	const struct label b = {.sgid = s->l->sgid,
@@ -353,31 +354,33 @@ sroce_tx_qp(struct sworker *sw, struct sqp *s)
 				.hop_limit = qp->attr.ah.hop_limit,
 				.sport = s->sport};
 	unsigned head = ip_len(b.dgid) + SROCE_UDP, n;
-	bool reachable = true;
+	int rc = source_owned(s, b.sgid) ? path_find(s, b.dgid, &s->path) : -EADDRNOTAVAIL;
 
-	if (qp->type == IB_UVERBS_QPT_UD) {
-		n = ud_send(s);
-		if (n < SROCE_TX_TURN)
-			sroce_deactivate(s);
-		sroce_deadline_set(s);
-		return n;
-	}
-	reachable = source_owned(s, b.sgid) && !path_find(s, b.dgid, &s->path);
+	if (rc == -EAGAIN && path_wait(s, b.dgid))
+		return 0;
 	source_mac(&s->path, b.sgid);
 	for (n = 0; n < SROCE_TX_TURN; n++) {
-		uint8_t *at = room(sw);
-		size_t len = roce_tx(&s->q, sw->now, at + head);
+		uint8_t *at = room(s->sw);
+		size_t len = roce_tx(&s->q, s->sw->now, at + head);
 
-		if (!len) {
-			sroce_deactivate(s);
+		if (!len)
 			break;
-		}
 		/* As on a wire that leads nowhere. */
-		if (!reachable)
-			sw->drops[s->own ? s->why : SROCE_DROP_SOURCE]++;
+		if (rc)
+			s->sw->drops[s->own ? s->why : SROCE_DROP_SOURCE]++;
 		else
 			send_one(s, &b, wrap(at, &b, len));
 	}
+	return n;
+}
+
+unsigned
+sroce_tx_qp(struct sworker *sw, struct sqp *s)
+{
+	unsigned n = s->l->qp->type == IB_UVERBS_QPT_UD ? ud_send(s) : peer_send(s);
+
+	if (n < SROCE_TX_TURN)
+		sroce_deactivate(s);
 	sroce_deadline_set(s);
 	return n;
 }

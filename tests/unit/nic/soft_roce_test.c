@@ -297,6 +297,38 @@ test_ud_waits(void)
 	pair_teardown();
 }
 
+/* So does a QP with one peer: UC would not send its first message again. */
+static void
+test_uc_waits(void)
+{
+	struct ff_overlay_entry *e, found;
+
+	pair_setup(IB_UVERBS_QPT_UC, W_V4, true);
+	e = w_entry(h_container[0].tenant->index, w_gid(1, W_V4));
+	found = *e;
+	*e = (struct ff_overlay_entry){.state = FF_OVERLAY_UNKNOWN};
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 1, 0, 3000);
+	w_settle();
+	CU_ASSERT(a->scq.n == 0 && w_num_packets == 0 && w_asked == 1);
+	*e = found;
+	h_now += 2000000;
+	w_settle();
+	pair_expect(&a->scq, 1, 0);
+	CU_ASSERT_EQUAL(memcmp(dst, src, 3000), 0);
+	/* Not for ever. */
+	*e = (struct ff_overlay_entry){.state = FF_OVERLAY_UNKNOWN};
+	pair_post(a, IB_UVERBS_WR_RDMA_WRITE, 2, 0, 8);
+	for (unsigned i = 0; i < 3000 && !w_drops(0, SROCE_DROP_PATH); i++) {
+		h_now += 1000000;
+		h_drain();
+	}
+	CU_ASSERT_EQUAL(w_drops(0, SROCE_DROP_PATH), 1);
+	w_settle();
+	pair_expect(&a->scq, 2, 0);
+	*e = found;
+	pair_teardown();
+}
+
 /* ---- what the network sees of a message ---- */
 
 /* UD: the Ethernet source is the one of the address that the message comes from. */
@@ -413,6 +445,7 @@ main(void)
 		{"a mark counts once", test_mark_once},
 		{"ask again", test_ask_again},
 		{"UD waits for the next hop", test_ud_waits},
+		{"UC waits for the address", test_uc_waits},
 		{"UD source", test_ud_source},
 		{"type of service", test_tos},
 		{"clock", test_clock},
