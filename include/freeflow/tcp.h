@@ -73,8 +73,8 @@ struct ff_tcp_msg {
 };
 static_assert(sizeof(struct ff_tcp_msg) == 16, "ABI");
 
-#define FF_TCP_ASK_FDS	 1u
-#define FF_TCP_OFFER_FDS 3u
+#define FF_TCP_ASK_FDS	      1u
+#define FF_TCP_OFFER_FDS      3u
 #define FF_TCP_OFFER_HOST_FDS 1u
 
 /*
