@@ -52,7 +52,7 @@ stream_host_adopt(struct stream *s)
 {
 	struct linger linger = {0};
 	socklen_t len = sizeof(linger);
-	int value, unlocked = 0;
+	int value = 0, unlocked = 0;
 
 	if (!FF_REAL(getsockopt)(s->anchor, SOL_SOCKET, SO_LINGER, &linger, &len))
 		(void)FF_REAL(setsockopt)(s->end, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));

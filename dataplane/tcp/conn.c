@@ -241,6 +241,7 @@ ff_tcp_init(void)
 		.socket = FF_TCP_SOCK,
 		.start = start,
 		.stop = stop,
+		.gone = tcp_revoke,
 	};
 
 	ff_container_service_set(ff_config.streams != FF_STREAMS_OFF ? &service : NULL);

@@ -49,7 +49,7 @@ end_prepare(int fd, const struct tcp_mark *m)
 int
 tcp_offer_make(struct tcp_offer *o, const struct ff_container *a, const struct ff_container *b)
 {
-	struct tcp_mark m;
+	struct tcp_mark m = {0};
 	int rc;
 
 	memcpy(m.guid[0], a->guid, sizeof(m.guid[0]));

@@ -15,6 +15,8 @@ _CPPCHECK = [
     "cppcheck", "--quiet", "--error-exitcode=1", "--inline-suppr", "--std=c11",
     "--enable=warning,performance,portability", "--library=posix", "--template=gcc",
     "-D__linux__", "-D__x86_64__", "-D__GNUC__=12",
+    # libbpf's way to set options: a structure.
+    "-DLIBBPF_OPTS(type,name,...)=struct type name={.sz=sizeof(struct type),__VA_ARGS__}",
     # Its macros are loops, which cppcheck would not see.
     "--include=/usr/include/x86_64-linux-gnu/sys/queue.h",
     # glibc's readdir() is safe where threads do not share the stream, and readdir_r() deprecated.
