@@ -292,8 +292,11 @@ splice(int in, off64_t *in_off, int out, off64_t *out_off, size_t len, unsigned 
 	int fd = is_stream(in) ? in : out;
 
 	BEGIN(ssize_t, fd == in ? FF_IO_RECV : FF_IO_SEND, !(flags & SPLICE_F_NONBLOCK))
-	if (s == STREAM_EMULATED)
+	if (s == STREAM_EMULATED && stream_is_fifo(fd))
 		return fd == in ? splice_out(in, out, len, flags) : splice_in(in, out, len, flags);
+	/* A pair carries its bytes itself. */
+	if (s == STREAM_EMULATED)
+		s = NULL;
 	rc = FF_REAL(splice)(in, in_off, out, out_off, len, flags);
 	stream_leave(s, rc);
 	return rc;

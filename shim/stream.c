@@ -131,6 +131,9 @@ stream_alloc(void)
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return NULL;
+	/* As one that is gone: a fork in another thread looks at all of them. */
+	s->anchor = s->end = s->other = -1;
+	atomic_store(&s->state, STREAM_STAYS);
 	pthread_mutex_lock(&list_lock);
 	s->next = atomic_load(&all);
 	atomic_store(&all, s);

@@ -42,7 +42,8 @@ enum stream_state {
 struct stream_watch {
 	int epfd;
 	struct epoll_event event;
-	int fd; /* the descriptor by which it is in there */
+	int fd;	     /* the descriptor by which it is in there */
+	bool hushed; /* stream_epoll.c: the kernel tells of it once only */
 };
 
 /* Type-stable, as fdobj. */

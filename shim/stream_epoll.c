@@ -40,7 +40,7 @@ watch_add(struct stream *s, int epfd, int fd, const struct epoll_event *event)
 	    (!stream_is_exchanged(s) && (event->events & (EPOLLONESHOT | EPOLLEXCLUSIVE))))
 		s->num_watches = STREAM_EPOLLS + 1;
 	else
-		s->watches[s->num_watches++] = (struct stream_watch){epfd, *event, fd};
+		s->watches[s->num_watches++] = (struct stream_watch){epfd, *event, fd, false};
 }
 
 static void
@@ -70,7 +70,7 @@ stream_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
 		watch_remove(s, w);
 	else if (op != EPOLL_CTL_DEL && w &&
 		 (!(event->events & EPOLLONESHOT) || stream_is_exchanged(s)))
-		w->event = *event;
+		*w = (struct stream_watch){epfd, *event, fd, false};
 	else if (op != EPOLL_CTL_DEL && s->num_watches <= STREAM_EPOLLS)
 		watch_add(s, epfd, fd, event);
 	if (stream_state_is(s, STREAM_ASKED) || stream_state_is(s, STREAM_OFFERED)) {
@@ -173,13 +173,15 @@ struct hung_up {
  * it is to say so once.
  */
 static void
-watch_mend(struct stream *s, const struct stream_watch *w, struct epoll_event *event)
+watch_mend(struct stream *s, struct stream_watch *w, struct epoll_event *event)
 {
 	struct epoll_event once = w->event;
 
 	event->events = stream_events(s, w->event.events, event->events);
-	if (event->events || w->event.events & (EPOLLET | EPOLLONESHOT))
+	/* Hushed: to change it once more would make it ready once more. */
+	if (event->events || w->hushed || w->event.events & (EPOLLET | EPOLLONESHOT))
 		return;
+	w->hushed = true;
 	once.events |= EPOLLET;
 	(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_MOD, w->fd, &once);
 }
@@ -188,13 +190,16 @@ static void
 hung_up_mend(struct stream *s, void *arg)
 {
 	const struct hung_up *h = arg;
+	struct fdobj *o = s->obj;
 
-	if (!stream_is_exchanged(s))
+	/* A reference: it may be on its way out. */
+	if (!stream_is_exchanged(s) || !o || !fdobj_ref(o))
 		return;
-	for (unsigned i = 0; i < s->num_watches && i < STREAM_EPOLLS; i++)
+	for (unsigned i = 0; o->priv == s && i < s->num_watches && i < STREAM_EPOLLS; i++)
 		if (s->watches[i].epfd == h->epfd &&
 		    s->watches[i].event.data.u64 == h->event->data.u64)
 			watch_mend(s, &s->watches[i], h->event);
+	fdobj_put(o);
 }
 
 int

@@ -41,6 +41,16 @@ struct look {
 	bool found;
 };
 
+/* The kernel has told of it, and so has disarmed it; the program will not hear of that. */
+static void
+rearm(const struct stream_watch *w, const struct epoll_event *told)
+{
+	struct epoll_event again = w->event;
+
+	if (!told->events && w->event.events & EPOLLONESHOT)
+		(void)FF_REAL(epoll_ctl)(w->epfd, EPOLL_CTL_MOD, w->fd, &again);
+}
+
 /* A reference: it may be on its way out. */
 static void
 look_at(struct stream *s, void *arg)
@@ -57,8 +67,10 @@ look_at(struct stream *s, void *arg)
 			return;
 		if (o->priv == s && stream_state_is(s, STREAM_FIFO) &&
 		    !(l->event->events & (EPOLLRDHUP | EPOLLHUP)) && !stream_fifo_is_readable(s) &&
-		    !(stream_events(s, EPOLLIN, 0) & EPOLLIN))
+		    !(stream_events(s, EPOLLIN, 0) & EPOLLIN)) {
 			l->event->events &= ~(uint32_t)(EPOLLIN | EPOLLRDNORM);
+			rearm(&s->watches[i], l->event);
+		}
 		fdobj_put(o);
 	}
 }

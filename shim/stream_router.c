@@ -301,13 +301,15 @@ offer_take(struct stream *s, unsigned side, int fds[FF_TCP_OFFER_FDS])
 	return true;
 }
 
-/* Takes over fd, or leaves it. */
+/* Takes over *from, or leaves it; negative: it is closed. */
 static bool
-host_offer_take(struct stream *s, int fd)
+host_offer_take(struct stream *s, int *from)
 {
+	int fd;
+
 	if (!stream_host_wanted())
 		return false;
-	fd = fd_hide(fd);
+	fd = *from = fd_hide(*from);
 	if (fd < 0)
 		return false;
 	s->end = fd;
@@ -342,7 +344,7 @@ message(const struct ff_tcp_msg *m, int *fds, unsigned num_fds)
 	/* A stream whose lock is held is asking, or is given up. */
 	if (s && (offer || host) && stream_trylock(s)) {
 		if (stream_state_is(s, STREAM_ASKED))
-			taken = host ? host_offer_take(s, fds[0]) : offer_take(s, m->value, fds);
+			taken = host ? host_offer_take(s, &fds[0]) : offer_take(s, m->value, fds);
 		stream_unlock(s);
 	} else if (s && m->type == FF_TCP_REFUSED) {
 		debug("stream %u refused: %s", s->id, strerror((int)m->value));

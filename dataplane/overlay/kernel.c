@@ -108,8 +108,9 @@ netspace_get(int fd, struct netspace **out)
 
 	if (rc)
 		return rc;
+	/* Nobody's requests are on one between containers and the host: it may go. */
 	TAILQ_FOREACH (ns, &kern.spaces, link) {
-		if (ns->dev == dev && ns->ino == ino)
+		if (ns->dev == dev && ns->ino == ino && !ns->transit)
 			break;
 	}
 	if (!ns) {

@@ -147,7 +147,8 @@ void path_links_free(struct netspace *ns);
  * ---- namespaces between containers and the host (kernel_transit.c) ----
  *
  * Docker keeps the bridge and the VXLAN device of each overlay network in a namespace of its own,
- * which it names in /run/docker/netns. What is there, containers cannot change.
+ * which it names in /run/docker/netns: N-NETWORK. What is in those, containers cannot change. Other
+ * names there are those of containers' own namespaces, and are left alone.
  */
 
 /* Where the namespaces are that may be such; NULL: DOCKER_NETNS. Before the provider's init. */

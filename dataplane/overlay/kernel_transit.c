@@ -2,6 +2,7 @@
 /* Namespaces between containers and the host: found, and let go of. Control thread. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../core/log.h"
@@ -35,6 +36,15 @@ known(struct netspace *from, int nsid)
 	return NULL;
 }
 
+/* A network's, and not a container's, which are hexadecimal. */
+static bool
+is_network(const char *name)
+{
+	size_t digits = strspn(name, "0123456789");
+
+	return digits && name[digits] == '-';
+}
+
 /* Of that name in the directory, if it is the one. */
 static struct netspace *
 candidate(int dirfd, const char *name, struct netspace *from, int nsid)
@@ -64,7 +74,7 @@ scan(struct netspace *from, int nsid)
 	if (!dir)
 		return NULL;
 	for (unsigned i = 0; i < ENTRIES_MAX && !ns && (entry = readdir(dir)); i++)
-		if (entry->d_name[0] != '.')
+		if (is_network(entry->d_name))
 			ns = candidate(dirfd(dir), entry->d_name, from, nsid);
 	closedir(dir);
 	return ns;

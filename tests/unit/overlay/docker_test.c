@@ -113,6 +113,28 @@ symlink_to(int fd, const char *path)
 	return symlink(target, path) == 0;
 }
 
+/* A container's namespace in the same directory is none between others and the host. */
+static void
+test_container(void)
+{
+	struct netns c2 = netns_new(), c3 = netns_new();
+	char other[64];
+
+	snprintf(other, sizeof(other), "%s/0a1b2c3d4e5f", dir);
+	CU_ASSERT_TRUE_FATAL(symlink_to(c2.fd, other));
+	RUN(c2, "ip link add br0 type bridge\nip link set br0 up\n"
+		"ip link add vxlan0 type vxlan id 9 remote 192.168.1.2 dstport 4789\n"
+		"ip link set vxlan0 master br0 up");
+	CU_ASSERT_TRUE_FATAL(container_connect(c3, c2, "veth0", "br0", "02:00:00:00:00:31", 1450));
+	RUN(c3, "ip address add 10.0.12.2/24 dev eth0\nip link set eth0 up\n"
+		"ip neigh add 10.0.12.3 lladdr 02:00:00:00:00:32 dev eth0 nud permanent");
+	RUN(c2, "bridge fdb add 02:00:00:00:00:32 dev vxlan0 dst 192.168.1.2 self permanent");
+	CU_ASSERT_EQUAL(ask(c3, "10.0.12.3").state, FF_OVERLAY_NONE);
+	unlink(other);
+	netns_end(&c3);
+	netns_end(&c2);
+}
+
 static bool
 world_make(void)
 {
@@ -151,6 +173,7 @@ tests_run(void)
 	CU_add_test(s, "moves", test_moves);
 	CU_add_test(s, "unnamed", test_unnamed);
 	CU_add_test(s, "let go", test_let_go);
+	CU_add_test(s, "a container's", test_container);
 	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	return CU_get_number_of_failures();
