@@ -70,7 +70,7 @@ ff_config_defaults(struct ff_config *c)
 		.priority = 10,
 		.hugepages = FF_HUGE_AUTO,
 		.memory_mb = 64,
-		.tcp_port = 47911,
+		.tcp_port = 24791,
 		.wire.vni = 4096,
 	};
 	for (i = 0; i < FF_WORKERS_MAX; i++)

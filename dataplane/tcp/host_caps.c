@@ -24,22 +24,56 @@ same_file(const struct stat *a, const struct stat *b)
 	return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
 }
 
+#define STATUS_MAX 4096u
+
 /* False: it has ended meanwhile. */
 static bool
-bounding_set(int dir, uint64_t *caps)
+status_read(int dir, char text[STATUS_MAX])
 {
 	int fd = openat(dir, "status", O_RDONLY | O_CLOEXEC);
-	char text[4096], *at;
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, STATUS_MAX - 1);
 
 	if (fd >= 0)
 		close(fd);
 	if (n <= 0)
 		return false;
 	text[n] = 0;
-	at = strstr(text, "\nCapBnd:");
-	*caps = at ? strtoull(at + strlen("\nCapBnd:"), NULL, 16) : UINT64_MAX;
 	return true;
+}
+
+/* All that the thread has, or may come by. */
+static uint64_t
+caps_of(const char *status)
+{
+	static const char *const sets[] = {
+		"\nCapInh:", "\nCapPrm:", "\nCapEff:", "\nCapBnd:", "\nCapAmb:"};
+	uint64_t caps = 0;
+	const char *at;
+
+	for (unsigned i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+		at = strstr(status, sets[i]);
+		caps |= at ? strtoull(at + strlen(sets[i]), NULL, 16) : UINT64_MAX;
+	}
+	return caps;
+}
+
+/* It has more numbers than the one by which our PID namespace knows it. */
+static bool
+is_in_a_container(const char *status)
+{
+	const char *at = strstr(status, "\nNSpid:");
+	char *end;
+
+	if (!at)
+		return true;
+	(void)strtoul(at + strlen("\nNSpid:"), &end, 10);
+	return *end != '\n';
+}
+
+static bool
+has_ended(void)
+{
+	return errno == ENOENT || errno == ESRCH;
 }
 
 struct namespaces {
@@ -48,23 +82,57 @@ struct namespaces {
 };
 
 /*
- * May the process do what would harm us? *seen: there is one in there. Who has our PID namespace is
- * of the host, and has only entered the container's network, as tools do.
+ * May the thread do what would harm us? *seen: there is one in there. Who has our PID namespace is
+ * of the host, and has only entered the container's network, as tools do. Where we may not look:
+ * yes.
  */
 static bool
 is_dangerous(int dir, const struct namespaces *ns, bool *seen)
 {
 	struct stat net, pid, user;
-	uint64_t caps = 0;
+	char status[STATUS_MAX];
 
-	if (fstatat(dir, "ns/net", &net, 0) || !same_file(&net, &ns->net) ||
-	    fstatat(dir, "ns/pid", &pid, 0) || same_file(&pid, &ns->pid))
+	if (fstatat(dir, "ns/net", &net, 0) || fstatat(dir, "ns/pid", &pid, 0))
+		return !has_ended() && status_read(dir, status) && is_in_a_container(status);
+	if (!same_file(&net, &ns->net) || same_file(&pid, &ns->pid))
 		return false;
 	*seen = true;
 	/* In a user namespace of its own, it has none over the host's network. */
 	if (fstatat(dir, "ns/user", &user, 0))
-		return errno != ENOENT && errno != ESRCH;
-	return same_file(&user, &ns->user) && bounding_set(dir, &caps) && (caps & DANGEROUS);
+		return !has_ended();
+	return same_file(&user, &ns->user) && status_read(dir, status) &&
+	       (caps_of(status) & DANGEROUS);
+}
+
+/* Threads have capabilities, and namespaces, of their own; the first may have ended. */
+static bool
+any_thread_is_dangerous(int proc, const char *pid, const struct namespaces *ns, bool *seen)
+{
+	char path[64];
+	bool dangerous = false;
+	struct dirent *e;
+	int fd, dir;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "%.16s/task", pid);
+	fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return !has_ended();
+	d = fdopendir(fd);
+	if (!d) {
+		close(fd);
+		return true;
+	}
+	while (!dangerous && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		dir = openat(fd, e->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		dangerous = dir >= 0 ? is_dangerous(dir, ns, seen) : !has_ended();
+		if (dir >= 0)
+			close(dir);
+	}
+	closedir(d);
+	return dangerous;
 }
 
 /* What containers run, nobody hides from us. */
@@ -87,7 +155,6 @@ tcp_host_is_confined(int netns_fd)
 	bool dangerous = false, seen = false;
 	struct dirent *e;
 	DIR *d;
-	int dir;
 
 	if (netns_fd < 0 || !sees_all() || fstat(netns_fd, &ns.net) ||
 	    stat("/proc/self/ns/user", &ns.user) || stat("/proc/self/ns/pid", &ns.pid))
@@ -95,14 +162,9 @@ tcp_host_is_confined(int netns_fd)
 	d = opendir("/proc");
 	if (!d)
 		return false;
-	while (!dangerous && (e = readdir(d))) {
-		if (e->d_name[0] < '1' || e->d_name[0] > '9')
-			continue;
-		dir = openat(dirfd(d), e->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		dangerous = dir >= 0 && is_dangerous(dir, &ns, &seen);
-		if (dir >= 0)
-			close(dir);
-	}
+	while (!dangerous && (e = readdir(d)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9')
+			dangerous = any_thread_is_dangerous(dirfd(d), e->d_name, &ns, &seen);
 	closedir(d);
 	return seen && !dangerous;
 }

@@ -3,6 +3,7 @@
 #include <CUnit/Basic.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,10 +18,30 @@
 
 static int netns;
 
-/* A process in there that keeps the capability from its bounding set, or not. */
-static pid_t
-process(bool keeps)
+/* Which of its sets a process in there has not emptied. */
+enum keeps { NONE, BOUNDING, OWN, OWN_OF_THREAD };
+
+static void
+own_drop(void)
 {
+	struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct none[2] = {{0}};
+
+	(void)syscall(SYS_capset, &head, none);
+}
+
+static void *
+wait_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static pid_t
+process(enum keeps keeps)
+{
+	pthread_t thread;
 	int ready[2];
 	char c;
 	pid_t pid;
@@ -32,8 +53,12 @@ process(bool keeps)
 	if (!pid) {
 		(void)setns(netns, CLONE_NEWNET);
 		for (int cap = 0; cap <= CAP_LAST_CAP; cap++)
-			if (!keeps || cap != CAP_NET_ADMIN)
+			if (keeps != BOUNDING || cap != CAP_NET_ADMIN)
 				(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+		if (keeps == OWN_OF_THREAD)
+			(void)pthread_create(&thread, NULL, wait_for_ever, NULL);
+		if (keeps != OWN)
+			own_drop();
 		(void)!write(ready[1], "x", 1);
 		for (;;)
 			pause();
@@ -56,12 +81,14 @@ test_confined(void)
 {
 	pid_t plain, other;
 
-	plain = process(false);
+	plain = process(NONE);
 	CU_ASSERT(tcp_host_is_confined(netns));
-	other = process(true);
-	CU_ASSERT_FALSE(tcp_host_is_confined(netns));
-	end(other);
-	CU_ASSERT(tcp_host_is_confined(netns));
+	for (enum keeps k = BOUNDING; k <= OWN_OF_THREAD; k++) {
+		other = process(k);
+		CU_ASSERT_FALSE(tcp_host_is_confined(netns));
+		end(other);
+		CU_ASSERT(tcp_host_is_confined(netns));
+	}
 	end(plain);
 }
 
