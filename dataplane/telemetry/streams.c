@@ -5,6 +5,12 @@
 #include "../tcp/tcp.h"
 #include "telemetry_priv.h"
 
+static uint64_t
+counter(const struct ff_container *c, enum ff_container_counter n)
+{
+	return atomic_load_explicit(&c->counters[n], memory_order_relaxed);
+}
+
 static void
 streams_record(struct ff_container *c, void *arg)
 {
@@ -20,8 +26,8 @@ streams_record(struct ff_container *c, void *arg)
 	tel_num(&o, "streams", s->streams);
 	tel_num(&o, "offers", s->offers);
 	tel_num(&o, "delayed", s->delayed);
-	tel_num(&o, "asked", READ(c->counters[FF_CC_TCP_ASKED]));
-	tel_num(&o, "offered", READ(c->counters[FF_CC_TCP_OFFERED]));
+	tel_num(&o, "asked", counter(c, FF_CC_TCP_ASKED));
+	tel_num(&o, "offered", counter(c, FF_CC_TCP_OFFERED));
 	tel_counters(&o, "refused", ff_tcp_refusal_names, s->refused, FF_TCP_REFUSAL_MAX);
 	tel_page_add(p, &o);
 }

@@ -34,12 +34,12 @@ sroce_enabled(void)
 static uint8_t
 mtu_within(uint32_t bytes)
 {
-	uint8_t mtu;
+	unsigned mtu;
 
 	for (mtu = IBV_MTU_256; mtu < IBV_MTU_4096; mtu++)
 		if ((256u << mtu) + OVERHEAD > bytes)
 			break;
-	return mtu;
+	return (uint8_t)mtu;
 }
 
 uint8_t
