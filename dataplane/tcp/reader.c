@@ -172,7 +172,7 @@ static void
 conn_event(struct tcp_reader *r, struct reader_conn *cn)
 {
 	struct ff_tcp_msg m;
-	struct fds fds;
+	struct fds fds = {0};
 	ssize_t n;
 
 	memset(&m, 0, sizeof(m));
