@@ -127,3 +127,29 @@ prog_compare(const struct frame_conf *c, unsigned outer, int prog, const struct 
 			prog_sum(frame);
 	}
 }
+
+void
+prog_vxlan(prog_compare_fn *compare)
+{
+	struct frame_conf c = prog_conf(FF_ENCAP_VXLAN);
+
+	compare(&c, 4);
+	compare(&c, 6);
+	c.has6 = false;
+	compare(&c, 4);
+	c.has4 = false;
+	c.has6 = true;
+	compare(&c, 6);
+}
+
+void
+prog_none(prog_compare_fn *compare)
+{
+	struct frame_conf c = prog_conf(FF_ENCAP_NONE);
+
+	compare(&c, 4);
+	compare(&c, 6);
+	c.has4 = c.has6 = false;
+	compare(&c, 4);
+	compare(&c, 6);
+}

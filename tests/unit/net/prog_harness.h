@@ -33,4 +33,9 @@ struct prog_verdicts {
 void prog_compare(const struct frame_conf *c, unsigned outer, int prog,
 		  const struct prog_verdicts *v);
 
+/* With each way in which a host may have addresses: compare's outer is 4 or 6. */
+typedef void prog_compare_fn(const struct frame_conf *c, unsigned outer);
+void prog_vxlan(prog_compare_fn *compare);
+void prog_none(prog_compare_fn *compare);
+
 #endif
